@@ -1,0 +1,48 @@
+# kinema_module(name FLOOR n HEADERS ... SOURCES ... [DEPS ...] [PRIVATE_DEPS ...] [TORCH])
+# One static library per folder. Refuses at configure time a dependency that is not on a strictly
+# lower floor. TORCH: compile with the shared LibTorch precompiled header.
+function(kinema_module name)
+  cmake_parse_arguments(M "TORCH" "FLOOR" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  foreach(dep IN LISTS M_DEPS M_PRIVATE_DEPS)
+    if(TARGET ${dep})
+      get_target_property(aliased ${dep} ALIASED_TARGET)
+      if(aliased)
+        set(dep ${aliased})
+      endif()
+      get_target_property(dep_floor ${dep} KINEMA_FLOOR)
+      if(dep_floor MATCHES "^[0-9]+$" AND NOT dep_floor LESS M_FLOOR)
+        message(FATAL_ERROR "${name} (floor ${M_FLOOR}) may not use ${dep} (floor ${dep_floor}): "
+                            "a folder includes only strictly lower floors")
+      endif()
+    endif()
+  endforeach()
+  add_library(kinema_${name} STATIC)
+  add_library(kinema::${name} ALIAS kinema_${name})
+  set_target_properties(kinema_${name} PROPERTIES KINEMA_FLOOR ${M_FLOOR} EXPORT_NAME ${name})
+  target_sources(kinema_${name}
+    PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${M_HEADERS}
+    PRIVATE ${M_SOURCES})
+  target_link_libraries(kinema_${name} PUBLIC ${M_DEPS} PRIVATE ${M_PRIVATE_DEPS}
+                                       $<BUILD_INTERFACE:kinema_options>)
+  if(M_TORCH)
+    target_link_libraries(kinema_${name} PUBLIC kinema::torch)
+    kinema_use_torch_pch(kinema_${name})
+  endif()
+  set_property(GLOBAL APPEND PROPERTY KINEMA_MODULES kinema_${name})
+endfunction()
+
+# Builds the LibTorch precompiled header once and lets `target` reuse it.
+function(kinema_use_torch_pch target)
+  if(NOT TARGET kinema_torch_pch)
+    set(pch_source "${PROJECT_BINARY_DIR}/kinema_torch_pch.cpp")
+    file(CONFIGURE OUTPUT "${pch_source}" CONTENT "// Carrier of the shared precompiled header.\n")
+    add_library(kinema_torch_pch OBJECT "${pch_source}")
+    target_link_libraries(kinema_torch_pch PRIVATE kinema::torch kinema_options)
+    target_include_directories(kinema_torch_pch PRIVATE ${PROJECT_SOURCE_DIR})
+    target_precompile_headers(kinema_torch_pch PRIVATE ${PROJECT_SOURCE_DIR}/core/tensor/torch_pch.h)
+    if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+      target_compile_options(kinema_torch_pch PRIVATE "SHELL:-Xclang -fpch-instantiate-templates")
+    endif()
+  endif()
+  target_precompile_headers(${target} REUSE_FROM kinema_torch_pch)
+endfunction()
