@@ -85,6 +85,7 @@ namespace internal {
 #ifdef NDEBUG
 #define KINEMA_DCHECK(condition) static_cast<void>(0)
 #else
-#define KINEMA_DCHECK(condition) \
-  ((condition) ? static_cast<void>(0) : ::kinema::internal::dcheck_failed(#condition, __FILE__, __LINE__))
+#define KINEMA_DCHECK(condition)      \
+  ((condition) ? static_cast<void>(0) \
+               : ::kinema::internal::dcheck_failed(#condition, __FILE__, __LINE__))
 #endif

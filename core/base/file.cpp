@@ -4,11 +4,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <utility>
 
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/error.h"
@@ -37,16 +37,17 @@ class Descriptor {
 int open_regular(const std::string& path, std::string_view place, struct stat& status) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) {
-    throw system_error(ErrorKind::kIo, errno,
-                       {.code = "io.open", .place = std::string(place), .subject = path});
+    throw system_error(
+        ErrorKind::kIo, errno, {.code = "io.open", .place = std::string(place), .subject = path});
   }
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor);
-    throw Error(ErrorKind::kIo, {.code = "io.open",
-                                 .place = std::string(place),
-                                 .subject = path,
-                                 .expected = "a regular file",
-                                 .got = S_ISDIR(status.st_mode) ? "a folder" : "a device or pipe"});
+    throw Error(ErrorKind::kIo,
+                {.code = "io.open",
+                 .place = std::string(place),
+                 .subject = path,
+                 .expected = "a regular file",
+                 .got = S_ISDIR(status.st_mode) ? "a folder" : "a device or pipe"});
   }
   return descriptor;
 }
@@ -77,8 +78,8 @@ std::string read_file(const std::string& path, std::size_t max_bytes, std::strin
       continue;
     }
     if (n < 0) {
-      throw system_error(ErrorKind::kIo, errno,
-                         {.code = "io.read", .place = std::string(place), .subject = path});
+      throw system_error(
+          ErrorKind::kIo, errno, {.code = "io.read", .place = std::string(place), .subject = path});
     }
     if (n == 0) {
       break;
@@ -100,8 +101,8 @@ MappedFile MappedFile::open(const std::string& path, std::string_view place) {
   }
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
   if (data == MAP_FAILED) {
-    throw system_error(ErrorKind::kIo, errno,
-                       {.code = "io.map", .place = std::string(place), .subject = path});
+    throw system_error(
+        ErrorKind::kIo, errno, {.code = "io.map", .place = std::string(place), .subject = path});
   }
   mapped.owner_ = std::shared_ptr<const void>(
       data, [size](const void* p) { ::munmap(const_cast<void*>(p), size); });
@@ -120,15 +121,18 @@ void publish_file(const std::string& part, const std::string& final_path) {
   {
     const Descriptor file(::open(part.c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() < 0 || ::fsync(file.get()) != 0) {
-      throw system_error(ErrorKind::kOutput, errno,
+      throw system_error(ErrorKind::kOutput,
+                         errno,
                          {.code = "output.sync", .place = "io.file", .subject = final_path});
     }
   }
   if (::rename(part.c_str(), final_path.c_str()) != 0) {
-    throw system_error(ErrorKind::kOutput, errno,
+    throw system_error(ErrorKind::kOutput,
+                       errno,
                        {.code = "output.rename", .place = "io.file", .subject = final_path});
   }
-  const Descriptor folder(::open(folder_of(final_path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Descriptor folder(
+      ::open(folder_of(final_path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() >= 0) {
     ::fsync(folder.get());
   }
@@ -137,15 +141,17 @@ void publish_file(const std::string& part, const std::string& final_path) {
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), part_(part_path(path_)) {
   std::error_code ignored;
   if (fs::is_directory(path_, ignored)) {
-    throw Error(ErrorKind::kOutput, {.code = "output.unwritable",
-                                     .place = "io.file",
-                                     .subject = path_,
-                                     .expected = "a file name",
-                                     .got = "a folder"});
+    throw Error(ErrorKind::kOutput,
+                {.code = "output.unwritable",
+                 .place = "io.file",
+                 .subject = path_,
+                 .expected = "a file name",
+                 .got = "a folder"});
   }
   descriptor_ = ::open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) {
-    throw system_error(ErrorKind::kOutput, errno,
+    throw system_error(ErrorKind::kOutput,
+                       errno,
                        {.code = "output.unwritable",
                         .place = "io.file",
                         .subject = path_,
@@ -171,11 +177,13 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
     }
     if (n < 0) {
       const bool full = errno == ENOSPC || errno == EDQUOT;
-      throw system_error(ErrorKind::kOutput, errno,
-                         {.code = full ? "disk_full" : "output.write",
-                          .place = "io.file",
-                          .subject = path_,
-                          .hint = full ? "free some space and run again; nothing was left behind" : ""});
+      throw system_error(
+          ErrorKind::kOutput,
+          errno,
+          {.code = full ? "disk_full" : "output.write",
+           .place = "io.file",
+           .subject = path_,
+           .hint = full ? "free some space and run again; nothing was left behind" : ""});
     }
     data += n;
     left -= static_cast<std::size_t>(n);
@@ -196,7 +204,8 @@ void AtomicFile::commit() {
   const int close_error = errno;
   if (!synced || !closed) {
     ::unlink(part_.c_str());
-    throw system_error(ErrorKind::kOutput, synced ? close_error : sync_error,
+    throw system_error(ErrorKind::kOutput,
+                       synced ? close_error : sync_error,
                        {.code = "output.sync", .place = "io.file", .subject = path_});
   }
   try {
@@ -213,7 +222,9 @@ void write_file(const std::string& path, std::string_view contents) {
   file.commit();
 }
 
-std::string confined_path(const std::string& folder, std::string_view name, std::string_view place) {
+std::string confined_path(const std::string& folder,
+                          std::string_view name,
+                          std::string_view place) {
   const auto refuse = [&](const char* got) {
     return Error(ErrorKind::kBadCheckpoint,
                  {.code = "io.outside_folder",

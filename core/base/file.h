@@ -16,9 +16,11 @@
 
 namespace kinema {
 
-/// The whole file as bytes. Throws kIo [io.open] when missing or unreadable (also a folder), kBadData
-/// [io.too_large] above `max_bytes`.
-[[nodiscard]] std::string read_file(const std::string& path, std::size_t max_bytes, std::string_view place);
+/// The whole file as bytes. Throws kIo [io.open] when missing or unreadable (also a folder),
+/// kBadData [io.too_large] above `max_bytes`.
+[[nodiscard]] std::string read_file(const std::string& path,
+                                    std::size_t max_bytes,
+                                    std::string_view place);
 
 /// A read-only memory map of a regular file. Copies share the mapping.
 class MappedFile {
@@ -37,11 +39,12 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-/// Path of the part file that stands for `final_path` until it is complete; same folder, so that the
-/// rename is atomic. Keeps the extension ("out.mp4" becomes ".out.1234.part.mp4").
+/// Path of the part file that stands for `final_path` until it is complete; same folder, so that
+/// the rename is atomic. Keeps the extension ("out.mp4" becomes ".out.1234.part.mp4").
 [[nodiscard]] std::string part_path(const std::string& final_path);
 
-/// fsync of `part`, rename to `final_path`, fsync of the folder. Throws kOutput [io.rename] or kDiskFull.
+/// fsync of `part`, rename to `final_path`, fsync of the folder. Throws kOutput [io.rename] or
+/// kDiskFull.
 void publish_file(const std::string& part, const std::string& final_path);
 
 class AtomicFile {
@@ -72,10 +75,12 @@ class AtomicFile {
 void write_file(const std::string& path, std::string_view contents);
 
 /// Joins `name` to `folder` if the result stays inside: refuses absolute names, "." and "..", empty
-/// parts, NUL, backslashes, and symbolic links that lead out of the folder. One exception: a Hugging
-/// Face cache folder (snapshots/<commit>) may link into its own ../../blobs. A file that does not
-/// exist passes; opening it gives the error. Throws kBadCheckpoint [io.outside_folder].
-[[nodiscard]] std::string confined_path(const std::string& folder, std::string_view name, std::string_view place);
+/// parts, NUL, backslashes, and symbolic links that lead out of the folder. One exception: a
+/// Hugging Face cache folder (snapshots/<commit>) may link into its own ../../blobs. A file that
+/// does not exist passes; opening it gives the error. Throws kBadCheckpoint [io.outside_folder].
+[[nodiscard]] std::string confined_path(const std::string& folder,
+                                        std::string_view name,
+                                        std::string_view place);
 
 /// "1.5 GB", "312 bytes".
 [[nodiscard]] std::string format_bytes(std::uint64_t bytes);

@@ -31,7 +31,8 @@ class StrictHandler final : public nlohmann::json_sax<Json> {
   }
   bool key(string_t& value) override {
     if (!keys_.back().insert(value).second) {
-      fail("json.duplicate_key", "the key '" + value.substr(0, 100) + "' occurs twice in one object");
+      fail("json.duplicate_key",
+           "the key '" + value.substr(0, 100) + "' occurs twice in one object");
     }
     return dom_.key(value);
   }
@@ -60,12 +61,13 @@ class StrictHandler final : public nlohmann::json_sax<Json> {
   }
 
   [[noreturn]] void fail(std::string code, std::string got) const {
-    throw Error(context_.kind, {.code = std::move(code),
-                                .place = context_.place,
-                                .subject = context_.subject,
-                                .expected = "well-formed JSON",
-                                .got = std::move(got),
-                                .hint = "the file is damaged or not what its name says"});
+    throw Error(context_.kind,
+                {.code = std::move(code),
+                 .place = context_.place,
+                 .subject = context_.subject,
+                 .expected = "well-formed JSON",
+                 .got = std::move(got),
+                 .hint = "the file is damaged or not what its name says"});
   }
 
  private:
@@ -95,11 +97,12 @@ Json parse_json(std::string_view text, const JsonContext& context) {
   Json root;
   StrictHandler handler(root, context);
   if (text.size() > context.max_bytes) {
-    throw Error(context.kind, {.code = "json.too_large",
-                               .place = context.place,
-                               .subject = context.subject,
-                               .expected = "at most " + std::to_string(context.max_bytes) + " bytes of JSON",
-                               .got = std::to_string(text.size()) + " bytes"});
+    throw Error(context.kind,
+                {.code = "json.too_large",
+                 .place = context.place,
+                 .subject = context.subject,
+                 .expected = "at most " + std::to_string(context.max_bytes) + " bytes of JSON",
+                 .got = std::to_string(text.size()) + " bytes"});
   }
   try {
     Json::sax_parse(text.begin(), text.end(), &handler);
@@ -119,11 +122,12 @@ Json read_json_file(const std::string& path, JsonContext context) {
 JsonReader::JsonReader(const Json& object, JsonContext context, std::string path)
     : object_(object), context_(std::move(context)), path_(std::move(path)) {
   if (!object_.is_object()) {
-    throw Error(context_.kind, {.code = "config.type",
-                                .place = context_.place,
-                                .subject = context_.subject + (path_.empty() ? "" : ": " + path_),
-                                .expected = "a JSON object",
-                                .got = type_and_value(object_)});
+    throw Error(context_.kind,
+                {.code = "config.type",
+                 .place = context_.place,
+                 .subject = context_.subject + (path_.empty() ? "" : ": " + path_),
+                 .expected = "a JSON object",
+                 .got = type_and_value(object_)});
   }
 }
 
@@ -158,24 +162,26 @@ void JsonReader::finish() const {
   for (const auto& key : unknown) {
     names += (names.empty() ? "" : ", ") + path_ + (path_.empty() ? "" : ".") + key;
   }
-  throw Error(context_.kind, {.code = "config.unknown_key",
-                              .place = context_.place,
-                              .subject = context_.subject,
-                              .expected = "only known keys",
-                              .got = names,
-                              .hint = "a key that nothing reads would be silently without effect"});
+  throw Error(context_.kind,
+              {.code = "config.unknown_key",
+               .place = context_.place,
+               .subject = context_.subject,
+               .expected = "only known keys",
+               .got = names,
+               .hint = "a key that nothing reads would be silently without effect"});
 }
 
 Error JsonReader::error(std::string_view code,
                         std::string_view key,
                         std::string expected,
                         std::string got) const {
-  return Error(context_.kind,
-               {.code = std::string(code),
-                .place = context_.place,
-                .subject = context_.subject + ": " + path_ + (path_.empty() ? "" : ".") + std::string(key),
-                .expected = std::move(expected),
-                .got = std::move(got)});
+  return Error(
+      context_.kind,
+      {.code = std::string(code),
+       .place = context_.place,
+       .subject = context_.subject + ": " + path_ + (path_.empty() ? "" : ".") + std::string(key),
+       .expected = std::move(expected),
+       .got = std::move(got)});
 }
 
 void JsonReader::missing(std::string_view key) const {
@@ -194,7 +200,8 @@ void JsonReader::read(const Json& json, std::string_view key, std::int64_t& valu
     throw error("config.type", key, "an integer", type_and_value(json));
   }
   if (json.is_number_unsigned() &&
-      json.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+      json.get<std::uint64_t>() >
+          static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
     throw error("config.range", key, "an integer of 64 bits with sign", type_and_value(json));
   }
   value = json.get<std::int64_t>();

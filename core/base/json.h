@@ -29,11 +29,11 @@ using OrderedJson = nlohmann::ordered_json;  ///< keeps the order of insertion, 
 
 /// Who asks, for the messages, and what is refused.
 struct JsonContext {
-  std::string place;                               ///< "io.safetensors"
-  std::string subject;                             ///< usually the file name
-  ErrorKind kind = ErrorKind::kBadCheckpoint;      ///< kind of the errors thrown
-  std::size_t max_bytes = 256ULL * 1024 * 1024;    ///< longer texts are refused
-  int max_depth = 64;                              ///< deeper nesting is refused
+  std::string place;                             ///< "io.safetensors"
+  std::string subject;                           ///< usually the file name
+  ErrorKind kind = ErrorKind::kBadCheckpoint;    ///< kind of the errors thrown
+  std::size_t max_bytes = 256ULL * 1024 * 1024;  ///< longer texts are refused
+  int max_depth = 64;                            ///< deeper nesting is refused
 };
 
 /// Parses one JSON text. Refuses (code in brackets): too long [json.too_large], not UTF-8 or not
@@ -45,7 +45,8 @@ struct JsonContext {
 [[nodiscard]] Json read_json_file(const std::string& path, JsonContext context);
 
 /// Reads an object field by field into a config struct, with the JSON path in every message.
-/// Integers must be JSON integers in range; a float field also takes an integer; null equals absent.
+/// Integers must be JSON integers in range; a float field also takes an integer; null equals
+/// absent.
 class JsonReader {
  public:
   JsonReader(const Json& object, JsonContext context, std::string path = "");
@@ -114,7 +115,9 @@ class JsonReader {
     std::vector<std::int64_t> values;
     read(json, key, values);
     if (values.size() != N) {
-      throw error("config.type", key, "a list of " + std::to_string(N) + " integers",
+      throw error("config.type",
+                  key,
+                  "a list of " + std::to_string(N) + " integers",
                   std::to_string(values.size()) + " integers");
     }
     std::copy(values.begin(), values.end(), value.begin());

@@ -5,9 +5,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <sys/ioctl.h>
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "core/base/error.h"
@@ -75,7 +75,9 @@ class StreamProgress : public ProgressObserver {
   [[nodiscard]] virtual double interval_seconds() const = 0;
 
   [[nodiscard]] double elapsed() const { return seconds_since(start_); }
-  [[nodiscard]] double rate() const { return elapsed() > 0 ? static_cast<double>(done_) / elapsed() : 0; }
+  [[nodiscard]] double rate() const {
+    return elapsed() > 0 ? static_cast<double>(done_) / elapsed() : 0;
+  }
   /// Seconds left, negative when unknown.
   [[nodiscard]] double time_left() const {
     return total_ > 0 && rate() > 0 ? static_cast<double>(total_ - done_) / rate() : -1;
@@ -85,7 +87,8 @@ class StreamProgress : public ProgressObserver {
       const std::string done = format_bytes(static_cast<std::uint64_t>(done_));
       return total_ > 0 ? done + " of " + format_bytes(static_cast<std::uint64_t>(total_)) : done;
     }
-    return total_ > 0 ? fmt::format("{}/{} {}s", done_, total_, unit_) : fmt::format("{} {}s", done_, unit_);
+    return total_ > 0 ? fmt::format("{}/{} {}s", done_, total_, unit_)
+                      : fmt::format("{} {}s", done_, unit_);
   }
   [[nodiscard]] std::string rate_text() const {
     const double value = rate();
@@ -128,7 +131,8 @@ class BarProgress final : public StreamProgress {
     std::string line = stage_ + " ";
     if (total_ > 0) {
       constexpr int kCells = 24;
-      const double share = std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
+      const double share =
+          std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
       const int full = static_cast<int>(share * kCells);
       line += "[" + std::string(static_cast<std::size_t>(full), '=') +
               std::string(full < kCells ? 1 : 0, '>') +
@@ -198,7 +202,8 @@ class JsonProgress final : public StreamProgress {
     for (const auto& [name, value] : metrics_) {
       json["metrics"][name] = value;
     }
-    std::fprintf(stream_, "%s\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace).c_str());
+    std::fprintf(
+        stream_, "%s\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace).c_str());
     std::fflush(stream_);
   }
 };
@@ -216,8 +221,9 @@ class QuietProgress final : public StreamProgress {
 
 void check_cancelled(const ProgressObserver& progress, std::string_view place) {
   if (progress.cancelled()) {
-    throw Error(ErrorKind::kCancelled,
-                {.code = "cancelled", .place = std::string(place), .subject = "stopped on request"});
+    throw Error(
+        ErrorKind::kCancelled,
+        {.code = "cancelled", .place = std::string(place), .subject = "stopped on request"});
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress of long work: the library reports to a ProgressObserver; bars, plain lines and JSON lines
-// are observers.
+// Progress of long work: the library reports to a ProgressObserver; bars, plain lines and JSON
+// lines are observers.
 //
 //   progress.on_stage("denoise", 30, "step");
 //   for (...) { progress.on_step(i + 1, {{"loss", 0.31}}); check_cancelled(progress, "denoise"); }
@@ -47,7 +47,8 @@ enum class ProgressStyle {
   kQuiet,  ///< nothing; still answers cancelled()
 };
 
-/// Observer that writes to `stream` (stderr for the command line). `cancelled` is polled; may be null.
+/// Observer that writes to `stream` (stderr for the command line). `cancelled` is polled; may be
+/// null.
 [[nodiscard]] std::unique_ptr<ProgressObserver> make_progress(ProgressStyle style,
                                                               std::FILE* stream,
                                                               bool (*cancelled)() = nullptr);
