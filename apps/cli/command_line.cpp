@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/cli/command_line.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <string_view>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+
+#include "apps/cli/completion.h"
+#include "apps/cli/config_file.h"
+#include "apps/cli/help.h"
+#include "core/base/error.h"
+
+namespace kinema::cli {
+namespace {
+
+Error usage_error(std::string code, std::string subject, std::string hint = "") {
+  return Error(ErrorKind::kInvalidArgument,
+               {.code = std::move(code),
+                .place = "cli",
+                .subject = std::move(subject),
+                .hint = std::move(hint)});
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t substitution = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({row[j] + 1, row[j + 1] + 1, substitution});
+    }
+  }
+  return row.back();
+}
+
+// The candidate that a misspelt word most likely meant, or nothing.
+std::string closest(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
+  for (const auto& candidate : candidates) {
+    const std::size_t distance = edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const auto& name : option->get_lnames()) {
+      names.push_back("--" + name);
+    }
+  }
+  return names;
+}
+
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    names.push_back(command->get_name());
+  }
+  return names;
+}
+
+bool takes_value(std::string_view argument) {
+  return argument == "--config" || argument == "--device" || argument == "--dtype" ||
+         argument == "--threads";
+}
+
+// `kinema --json inspect F` means `kinema inspect --json F`: common flags may come first.
+void move_command_to_front(std::vector<std::string>& arguments) {
+  std::size_t i = 0;
+  while (i < arguments.size() && arguments[i].starts_with("-")) {
+    i += takes_value(arguments[i]) ? 2 : 1;
+  }
+  if (i > 0 && i < arguments.size()) {
+    std::rotate(arguments.begin(),
+                arguments.begin() + static_cast<std::ptrdiff_t>(i),
+                arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+  }
+}
+
+}  // namespace
+
+struct CommandLine::Impl {
+  CLI::App app{"text to video, raw video to training data, a museum of styles", "kinema"};
+  Invocation invocation;
+
+  CLI::App* add(const std::string& name, const std::string& summary, Command command) {
+    CLI::App* sub = app.add_subcommand(name, summary);
+    sub->callback([this, command] { invocation.command = command; });
+    return sub;
+  }
+
+  void add_common(CLI::App* sub, bool engine) {
+    CommonOptions& common = invocation.common;
+    const std::string group = "Common options";
+    sub->add_flag("--json", common.json, "Print one JSON object on stdout and nothing else there")
+        ->group(group);
+    sub->add_flag("--json-progress", common.json_progress, "Print progress as JSON lines on stderr")
+        ->group(group);
+    sub->add_flag("-q,--quiet", common.quiet, "Errors only")->group(group);
+    sub->add_flag("-v,--verbose", common.verbose, "Say more")->group(group);
+    sub->add_option("--config",
+                    common.config,
+                    "TOML file with the same names as the long options; flags win")
+        ->option_text("FILE")
+        ->group(group);
+    if (engine) {
+      sub->add_option("--device", common.device, "auto, cpu or cuda:N")
+          ->option_text("NAME")
+          ->group(group);
+      sub->add_option("--dtype", common.dtype, "auto (the fastest here), fp32 or bf16")
+          ->option_text("NAME")
+          ->group(group);
+      sub->add_option("--threads", common.threads, "CPU threads; 0: all cores")
+          ->option_text("N")
+          ->group(group);
+    }
+  }
+
+  void add_inspect() {
+    auto& options = invocation.inspect;
+    CLI::App* sub =
+        add("inspect", "Show what a file or model folder is made of", Command::kInspect);
+    sub->add_option("path",
+                    options.path,
+                    "A safetensors file, an index, a model folder, a video or an image")
+        ->option_text("FILE")
+        ->required();
+    sub->add_flag("--tensors", options.tensors, "List every tensor");
+    add_common(sub, false);
+    sub->footer(
+        "  kinema inspect model.safetensors           tensors, types, parameters, metadata\n"
+        "  kinema inspect models/opensora --json      components and weights of a model folder\n"
+        "  kinema inspect out.mp4                     the request that made a video");
+  }
+
+  void add_doctor() {
+    CLI::App* sub = add("doctor", "Say what this machine and this build can do", Command::kDoctor);
+    sub->add_flag("--full",
+                  invocation.doctor.full,
+                  "Also load the engine and measure its speed (some seconds)");
+    add_common(sub, true);
+    sub->footer(
+        "  kinema doctor                              processor, memory, disk, libraries, cards\n"
+        "  kinema doctor --full --json                with measured matrix rates, for a bug "
+        "report");
+  }
+
+  void add_embed() {
+    auto& options = invocation.embed;
+    CLI::App* sub = add("embed",
+                        "Encode prompts with a text encoder (T5, UMT5, CLIP) into a file",
+                        Command::kEmbed);
+    sub->add_option("texts", options.texts, "The prompts")->option_text("TEXT...");
+    sub->add_option("-o,--output", options.output, "Where the embeddings go")
+        ->option_text("FILE.safetensors")
+        ->required();
+    sub->add_option(
+           "--text-encoder",
+           options.text_encoder,
+           "Hugging Face folder of the encoder, or a model folder that holds text_encoder/")
+        ->option_text("DIR")
+        ->required();
+    sub->add_option("--tokenizer",
+                    options.tokenizer,
+                    "Folder or file of the tokenizer (default: in or beside the encoder's folder)")
+        ->option_text("PATH");
+    sub->add_option("--prompts",
+                    options.prompts_file,
+                    "File of prompts: one a line, or JSON lines with the key \"prompt\"")
+        ->option_text("FILE");
+    sub->add_option(
+           "--max-length",
+           options.max_length,
+           "Tokens per prompt, end token included (default: the tokenizer's own, at most 512)")
+        ->option_text("N");
+    sub->add_option(
+           "--clean",
+           options.clean,
+           "caption (the cleaning that Open-Sora models were trained with), lower (lower case, "
+           "trimmed), or none")
+        ->option_text("MODE")
+        ->capture_default_str();
+    sub->add_option("--batch-size", options.batch_size, "Prompts per forward pass")
+        ->option_text("N")
+        ->capture_default_str();
+    add_common(sub, true);
+    sub->footer(
+        "  kinema embed \"a red circle moves right\" --text-encoder t5-v1_1-xxl -o "
+        "ctx.safetensors\n"
+        "  kinema embed --prompts prompts.txt --text-encoder opensora --max-length 300 -o "
+        "ctx.safetensors\n"
+        "  kinema embed \"a cat\" --text-encoder clip-vit-large-patch14 --clean none -o "
+        "cat.safetensors\n"
+        "\n"
+        "The file holds context_BMD [B, M, D], attention_mask [B, M] and input_ids [B, M]; CLIP "
+        "adds\n"
+        "pooled_BD [B, D]. Rows beyond the mask are zero.");
+  }
+
+  void add_small_commands() {
+    CLI::App* completion =
+        add("completion", "Print a completion script for bash or zsh", Command::kCompletion);
+    completion->add_option("shell", invocation.completion.shell, "bash or zsh")
+        ->option_text("SHELL")
+        ->required();
+    completion->footer(
+        "  kinema completion bash > ~/.local/share/bash-completion/completions/kinema\n"
+        "  kinema completion zsh > \"${fpath[1]}/_kinema\"");
+    CLI::App* help = add("help", "Explain a command", Command::kHelp);
+    help->add_option("command", invocation.help.command, "The command to explain")
+        ->option_text("COMMAND");
+    help->footer("  kinema help embed");
+  }
+
+  Impl() {
+    app.set_help_flag(
+        "");  // handled before CLI11, so that it works beside missing required options
+    app.require_subcommand(0, 1);
+    add_embed();
+    add_inspect();
+    add_doctor();
+    add_small_commands();
+    for (CLI::App* sub : app.get_subcommands({})) {
+      sub->set_help_flag("");
+    }
+  }
+
+  [[noreturn]] void rethrow(const CLI::ParseError& error,
+                            const std::vector<std::string>& arguments) const {
+    const CLI::App* sub =
+        arguments.empty() ? nullptr : app.get_subcommand_no_throw(arguments.front());
+    const std::string where = sub == nullptr ? "kinema" : "kinema " + sub->get_name();
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && sub != nullptr) {
+      for (const auto& argument : sub->remaining()) {
+        if (!argument.starts_with("-")) {
+          throw usage_error("usage.argument",
+                            where + ": one argument too many: '" + argument + "'",
+                            "see " + where + " --help");
+        }
+        const std::string name = argument.substr(0, argument.find('='));
+        const std::string guess = closest(name, option_names(*sub));
+        throw usage_error(
+            "usage.option",
+            where + ": unknown option " + name,
+            guess.empty() ? "see " + where + " --help" : "did you mean " + guess + "?");
+      }
+    }
+    throw usage_error("usage.arguments", where + ": " + error.what(), "see " + where + " --help");
+  }
+};
+
+CommandLine::CommandLine() : impl_(std::make_unique<Impl>()) {}
+CommandLine::~CommandLine() = default;
+
+Invocation CommandLine::parse(std::vector<std::string> arguments) {
+  Invocation& invocation = impl_->invocation;
+  move_command_to_front(arguments);
+  const auto until_separator = std::find(arguments.begin(), arguments.end(), "--");
+  const auto given = [&](std::string_view a, std::string_view b) {
+    return std::any_of(arguments.begin(), until_separator, [&](const std::string& argument) {
+      return argument == a || argument == b;
+    });
+  };
+  if (given("-h", "--help") || arguments.empty()) {
+    invocation.command = Command::kHelp;
+    if (!arguments.empty() && !arguments.front().starts_with("-")) {
+      invocation.help.command = {arguments.front()};
+    }
+    return invocation;
+  }
+  if (arguments.front() == "--version" || arguments.front() == "-V") {
+    invocation.command = Command::kVersion;
+    invocation.common.json = given("--json", "--json");
+    return invocation;
+  }
+  const CLI::App* sub = impl_->app.get_subcommand_no_throw(arguments.front());
+  if (sub == nullptr) {
+    const std::string guess = closest(arguments.front(), command_names(impl_->app));
+    const std::string what =
+        arguments.front().starts_with("-") ? "unknown option " : "unknown command ";
+    throw usage_error("usage.command",
+                      what + "'" + arguments.front() + "'",
+                      guess.empty() ? "see kinema --help" : "did you mean kinema " + guess + "?");
+  }
+  merge_config_file(*sub, arguments);
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    impl_->app.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    impl_->rethrow(error, arguments);
+  }
+  invocation.common.validate();
+  return invocation;
+}
+
+std::string CommandLine::help(const std::vector<std::string>& command) const {
+  const CLI::App* app = &impl_->app;
+  for (const auto& name : command) {
+    const CLI::App* sub = app->get_subcommand_no_throw(name);
+    if (sub == nullptr) {
+      const std::string guess = closest(name, command_names(*app));
+      throw usage_error("usage.command",
+                        "unknown command '" + name + "'",
+                        guess.empty() ? "see kinema --help" : "did you mean kinema " + guess + "?");
+    }
+    app = sub;
+  }
+  return help_text(*app);
+}
+
+std::string CommandLine::completion(const std::string& shell) const {
+  return completion_script(impl_->app, shell);
+}
+
+}  // namespace kinema::cli

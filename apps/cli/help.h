@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Help texts: usage line, examples first, then arguments and options in groups.
+#pragma once
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace kinema::cli {
+
+/// Help of a command; of the root: what kinema is, its commands, where to go next.
+[[nodiscard]] std::string help_text(const CLI::App& app);
+
+/// Breaks `text` at spaces so that no line is longer than `width`; later lines start with `indent`
+/// spaces.
+[[nodiscard]] std::string wrap(const std::string& text, std::size_t width, std::size_t indent);
+
+}  // namespace kinema::cli

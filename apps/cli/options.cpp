@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/cli/options.h"
+
+#include <charconv>
+#include <filesystem>
+#include <string_view>
+
+#include <unistd.h>
+
+#include "core/base/error.h"
+
+namespace kinema::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error bad_value(std::string_view option,
+                std::string expected,
+                std::string got,
+                std::string hint = "") {
+  return Error(ErrorKind::kInvalidArgument,
+               {.code = "usage.value",
+                .place = "cli",
+                .subject = std::string(option),
+                .expected = std::move(expected),
+                .got = std::move(got),
+                .hint = std::move(hint)});
+}
+
+bool is_device(std::string_view text) {
+  if (text == "auto" || text == "cpu" || text == "cuda") {
+    return true;
+  }
+  if (!text.starts_with("cuda:")) {
+    return false;
+  }
+  text.remove_prefix(5);
+  int index = -1;
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), index);
+  return result.ec == std::errc() && result.ptr == text.data() + text.size() && index >= 0;
+}
+
+void require_exists(std::string_view option, const std::string& path) {
+  std::error_code failed;
+  if (!fs::exists(path, failed)) {
+    throw Error(ErrorKind::kIo,
+                {.code = "io.open",
+                 .place = "cli",
+                 .subject = std::string(option) + " " + path,
+                 .expected = "a file or folder",
+                 .got = "nothing of that name"});
+  }
+}
+
+void require_writable(std::string_view option, const std::string& path) {
+  const auto refuse = [&](std::string got) {
+    return Error(ErrorKind::kOutput,
+                 {.code = "output.unwritable",
+                  .place = "cli",
+                  .subject = std::string(option) + " " + path,
+                  .expected = "a file name in a folder that can be written",
+                  .got = std::move(got)});
+  };
+  std::error_code failed;
+  if (fs::is_directory(path, failed)) {
+    throw refuse("a folder");
+  }
+  const std::string parent = fs::path(path).parent_path().string();
+  const std::string folder = parent.empty() ? "." : parent;
+  if (!fs::is_directory(folder, failed)) {
+    throw refuse("no folder " + folder);
+  }
+  if (::access(folder.c_str(), W_OK) != 0) {
+    throw refuse("no permission to write in " + folder);
+  }
+}
+
+}  // namespace
+
+void CommonOptions::validate() const {
+  if (!is_device(device)) {
+    throw bad_value("--device", "auto, cpu or cuda:N", "'" + device + "'");
+  }
+  if (dtype != "auto" && dtype != "fp32" && dtype != "bf16") {
+    throw bad_value("--dtype", "auto, fp32 or bf16", "'" + dtype + "'");
+  }
+  if (threads < 0 || threads > 4096) {
+    throw bad_value("--threads", "0 (all cores) to 4096", std::to_string(threads));
+  }
+  if (quiet && verbose > 0) {
+    throw bad_value("-q", "either -q or -v", "both");
+  }
+}
+
+void EmbedOptions::validate() const {
+  if (texts.empty() == prompts_file.empty()) {
+    throw bad_value(
+        "TEXT",
+        "texts on the command line, or --prompts FILE",
+        texts.empty() ? "neither" : "both",
+        "for example: kinema embed \"a red circle\" --text-encoder DIR -o ctx.safetensors");
+  }
+  if (!output.ends_with(".safetensors")) {
+    throw bad_value("--output", "a name that ends in .safetensors", "'" + output + "'");
+  }
+  if (max_length < 0 || max_length > 65536) {
+    throw bad_value("--max-length", "1 to 65536 tokens", std::to_string(max_length));
+  }
+  if (batch_size < 1 || batch_size > 4096) {
+    throw bad_value("--batch-size", "1 to 4096", std::to_string(batch_size));
+  }
+  if (clean != "caption" && clean != "lower" && clean != "none") {
+    throw bad_value("--clean", "caption, lower or none", "'" + clean + "'");
+  }
+  require_exists("--text-encoder", text_encoder);
+  if (!tokenizer.empty()) {
+    require_exists("--tokenizer", tokenizer);
+  }
+  if (!prompts_file.empty()) {
+    require_exists("--prompts", prompts_file);
+  }
+  require_writable("--output", output);
+}
+
+}  // namespace kinema::cli

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the user asked for: one plain struct per command, filled by CommandLine, checked by
+// validate().
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kinema::cli {
+
+/// Options that every command takes.
+struct CommonOptions {
+  bool json = false;            ///< one JSON object on stdout, nothing else there
+  bool json_progress = false;   ///< JSON lines of progress on stderr
+  bool quiet = false;           ///< errors only
+  std::int64_t verbose = 0;     ///< 1: debug messages
+  std::string config;           ///< TOML file, already merged when parsing is done
+  std::string device = "auto";  ///< auto, cpu, cuda:N
+  std::string dtype = "auto";   ///< auto, fp32, bf16
+  std::int64_t threads = 0;     ///< 0: all cores
+
+  /// Throws kInvalidArgument [usage.value].
+  void validate() const;
+};
+
+struct InspectOptions {
+  std::string path;
+  bool tensors = false;  ///< list every tensor
+};
+
+struct DoctorOptions {
+  bool full = false;  ///< also load the engine and measure it
+};
+
+struct CompletionOptions {
+  std::string shell;
+};
+
+struct HelpOptions {
+  std::vector<std::string> command;
+};
+
+struct EmbedOptions {
+  std::vector<std::string> texts;
+  std::string prompts_file;       ///< one prompt a line, or JSONL with "prompt"
+  std::string output;             ///< *.safetensors
+  std::string text_encoder;       ///< folder with config.json and weights, or a model folder
+  std::string tokenizer;          ///< empty: beside the encoder
+  std::int64_t max_length = 0;    ///< tokens; 0: what the tokenizer's files say, at most 512
+  std::string clean = "caption";  ///< caption, lower, none
+  std::int64_t batch_size = 8;
+
+  /// Everything that can be known in milliseconds: values, inputs that exist, an output that can be
+  /// written. Throws kInvalidArgument, kIo, kOutput.
+  void validate() const;
+};
+
+enum class Command { kNone, kHelp, kVersion, kInspect, kDoctor, kCompletion, kEmbed };
+
+/// One parsed command line.
+struct Invocation {
+  Command command = Command::kNone;
+  CommonOptions common;
+  HelpOptions help;
+  InspectOptions inspect;
+  DoctorOptions doctor;
+  CompletionOptions completion;
+  EmbedOptions embed;
+};
+
+}  // namespace kinema::cli

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// kinema-engine: the part of kinema that links LibTorch and FFmpeg. `kinema` starts it with its own
+// arguments; it parses them again with the same CommandLine, so the two cannot disagree.
+
+#include <string>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+
+#include "apps/cli/command_line.h"
+#include "apps/cli/console.h"
+#include "apps/engine/commands.h"
+
+namespace {
+
+namespace cli = kinema::cli;
+using kinema::Error;
+using kinema::ErrorKind;
+
+int run(const cli::Invocation& invocation) {
+  if (invocation.common.threads > 0) {
+    at::set_num_threads(static_cast<int>(invocation.common.threads));
+  }
+  cli::Console console(invocation.common);
+  switch (invocation.command) {
+    case cli::Command::kEmbed:
+      invocation.embed.validate();
+      kinema::engine::embed(invocation.embed, invocation.common, console);
+      return 0;
+    case cli::Command::kDoctor:
+      kinema::engine::doctor(invocation.common, console);
+      return 0;
+    default:
+      throw Error(ErrorKind::kInvalidArgument,
+                  {.code = "usage.command",
+                   .place = "engine",
+                   .subject = "kinema-engine",
+                   .expected = "a command that needs the engine",
+                   .got = "another one",
+                   .hint = "start kinema, not kinema-engine"});
+  }
+}
+
+// LibTorch's own errors, in our shape: without the C++ backtrace, memory told from the rest.
+Error translate(const c10::Error& error) {
+  const std::string text = error.what_without_backtrace();
+  if (text.find("not enough memory") != std::string::npos ||
+      text.find("out of memory") != std::string::npos ||
+      text.find("can't allocate memory") != std::string::npos) {
+    return Error(
+        ErrorKind::kOutOfMemory,
+        {.code = "out_of_memory",
+         .place = "engine",
+         .subject = text.substr(0, text.find('\n')),
+         .hint = "use a smaller batch or size, --dtype bf16, or a machine with more memory"});
+  }
+  return Error(ErrorKind::kInternal, {.code = "internal", .place = "engine", .subject = text});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  return cli::run_main(arguments, [&] {
+    try {
+      cli::CommandLine line;
+      return run(line.parse(arguments));
+    } catch (const c10::Error& error) {
+      throw translate(error);
+    }
+  });
+}
