@@ -26,7 +26,8 @@ namespace kinema::io {
 
 using Shape = std::vector<std::int64_t>;
 
-/// One tensor of a mapped file. `bytes` points into the map; `owner` keeps the map alive.
+/// One tensor of a mapped file. `bytes` points into the map; `owner` keeps the map alive. The format
+/// promises no alignment: data of files by other writers may start at any byte.
 struct TensorView {
   DType dtype = DType::kF32;
   Shape shape;
@@ -84,9 +85,10 @@ struct TensorToWrite {
   std::span<const std::byte> bytes;
 };
 
-/// Writes a file atomically; tensors are laid out by falling element size then name, as the reference
-/// does, and the data section is aligned to 8 bytes. Throws kInvalidArgument for a wrong byte count or
-/// a name twice, kOutput or kDiskFull when it cannot be written.
+/// Writes a file atomically; tensors are laid out by dtype (falling element size) then name, and the
+/// data section is aligned to 8 bytes, so that the bytes equal those of the reference. Throws
+/// kInvalidArgument safetensors.{size_mismatch, shape, overflow, duplicate_name, name, utf8,
+/// header_too_large}, kOutput or kDiskFull when it cannot be written.
 void write_safetensors(const std::string& path,
                        std::span<const TensorToWrite> tensors,
                        const std::map<std::string, std::string>& metadata = {});
