@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// Marks functions that one header gives to the CPU and to CUDA.
+#pragma once
+
+#ifdef __CUDACC__
+#define KINEMA_HOST_DEVICE __host__ __device__
+#else
+#define KINEMA_HOST_DEVICE
+#endif
