@@ -15,19 +15,25 @@ if(KINEMA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 add_library(kinema_options INTERFACE)
-target_compile_options(kinema_options INTERFACE
+# nvcc knows none of these flags: they are for C++ alone, CUDA sources get their own below.
+function(kinema_cxx_options)
+  target_compile_options(kinema_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${ARGN}>")
+endfunction()
+kinema_cxx_options(
   -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
   # No fused multiply-add behind our back: noise and resume must give the same bits everywhere.
   -ffp-contract=off)
+target_compile_options(kinema_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-ffp-contract=off>")
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-  target_compile_options(kinema_options INTERFACE -Wno-c99-designator)
+  kinema_cxx_options(-Wno-c99-designator)
   find_program(KINEMA_LLD NAMES ld.lld-19 ld.lld)
   if(KINEMA_LLD)
     target_link_options(kinema_options INTERFACE -fuse-ld=${KINEMA_LLD})
   endif()
 endif()
 if(KINEMA_WERROR)
-  target_compile_options(kinema_options INTERFACE -Werror)
+  kinema_cxx_options(-Werror)
 endif()
 if(KINEMA_SANITIZE OR KINEMA_FUZZ)
   set(_kinema_sanitizers -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -35,6 +41,6 @@ if(KINEMA_SANITIZE OR KINEMA_FUZZ)
   if(KINEMA_FUZZ)
     list(APPEND _kinema_sanitizers -fsanitize=fuzzer-no-link)
   endif()
-  target_compile_options(kinema_options INTERFACE ${_kinema_sanitizers})
+  kinema_cxx_options(${_kinema_sanitizers})
   target_link_options(kinema_options INTERFACE ${_kinema_sanitizers})
 endif()
