@@ -45,9 +45,12 @@ int rank_of(DType dtype) {
   return static_cast<int>(std::find(kOrder.begin(), kOrder.end(), dtype) - kOrder.begin());
 }
 
-/// Bytes that a tensor must have; checks the shape.
-std::uint64_t expected_bytes(const TensorToWrite& tensor) {
+/// Bytes that a tensor must have; checks its name and shape.
+std::uint64_t expected_bytes(const TensorSpec& tensor) {
   const auto subject = "tensor '" + printable(tensor.name) + "'";
+  if (tensor.name == "__metadata__") {
+    throw argument_error("name", subject, "another name", "the one that the format reserves");
+  }
   std::int64_t product = static_cast<std::int64_t>(size_of(tensor.dtype));
   bool empty = false;
   for (const std::int64_t size : tensor.shape) {
@@ -68,17 +71,6 @@ std::vector<const TensorToWrite*> in_file_order(std::span<const TensorToWrite> t
   std::vector<const TensorToWrite*> order;
   order.reserve(tensors.size());
   for (const auto& tensor : tensors) {
-    const auto bytes = expected_bytes(tensor);
-    if (bytes != tensor.bytes.size()) {
-      throw argument_error("size_mismatch",
-                           "tensor '" + printable(tensor.name) + "'",
-                           std::to_string(bytes) + " bytes",
-                           std::to_string(tensor.bytes.size()));
-    }
-    if (tensor.name == "__metadata__") {
-      throw argument_error(
-          "name", "tensor '__metadata__'", "another name", "the one that the format reserves");
-    }
     order.push_back(&tensor);
   }
   std::sort(order.begin(), order.end(), [](const TensorToWrite* a, const TensorToWrite* b) {
@@ -88,7 +80,7 @@ std::vector<const TensorToWrite*> in_file_order(std::span<const TensorToWrite> t
   return order;
 }
 
-void check_names(std::span<const TensorToWrite> tensors) {
+void check_names(std::span<const TensorSpec> tensors) {
   std::vector<std::string_view> names;
   names.reserve(tensors.size());
   for (const auto& tensor : tensors) {
@@ -102,7 +94,7 @@ void check_names(std::span<const TensorToWrite> tensors) {
   }
 }
 
-std::string header_json(std::span<const TensorToWrite* const> order,
+std::string header_json(std::span<const TensorSpec> order,
                         const std::map<std::string, std::string>& metadata) {
   const auto quoted = [](const std::string& text) {
     try {
@@ -120,14 +112,14 @@ std::string header_json(std::span<const TensorToWrite* const> order,
     json += "}";
   }
   std::uint64_t offset = 0;
-  for (const TensorToWrite* tensor : order) {
-    json += (json.size() == 1 ? "" : ",") + quoted(tensor->name) + ":{\"dtype\":\"";
-    json += to_string(tensor->dtype);
+  for (const TensorSpec& tensor : order) {
+    json += (json.size() == 1 ? "" : ",") + quoted(tensor.name) + ":{\"dtype\":\"";
+    json += to_string(tensor.dtype);
     json += "\",\"shape\":[";
-    for (std::size_t i = 0; i < tensor->shape.size(); ++i) {
-      json += (i == 0 ? "" : ",") + std::to_string(tensor->shape[i]);
+    for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
+      json += (i == 0 ? "" : ",") + std::to_string(tensor.shape[i]);
     }
-    const std::uint64_t end = offset + tensor->bytes.size();
+    const std::uint64_t end = offset + expected_bytes(tensor);
     json += "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(end) + "]}";
     offset = end;
   }
@@ -138,12 +130,12 @@ std::string header_json(std::span<const TensorToWrite* const> order,
 
 }  // namespace
 
-void write_safetensors(const std::string& path,
-                       std::span<const TensorToWrite> tensors,
-                       const std::map<std::string, std::string>& metadata) {
+SafetensorsStream::SafetensorsStream(const std::string& path,
+                                     std::span<const TensorSpec> tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : path_(path), file_(path) {
   check_names(tensors);
-  const auto order = in_file_order(tensors);
-  const std::string header = header_json(order, metadata);
+  const std::string header = header_json(tensors, metadata);
   if (header.size() > kMaxSafetensorsHeader) {
     throw argument_error("header_too_large",
                          path,
@@ -151,13 +143,59 @@ void write_safetensors(const std::string& path,
                          format_bytes(header.size()));
   }
   const std::uint64_t length = header.size();
-  AtomicFile file(path);
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(header);
-  for (const TensorToWrite* tensor : order) {
-    file.write(tensor->bytes);
+  file_.write(std::as_bytes(std::span(&length, 1)));
+  file_.write(header);
+  end_ = file_.bytes_written();
+  for (const auto& tensor : tensors) {
+    const auto end = checked_add(end_, expected_bytes(tensor));
+    if (!end) {
+      throw argument_error("overflow", path, "a byte count below 2^64", "a larger sum");
+    }
+    end_ = *end;
   }
-  file.commit();
+}
+
+void SafetensorsStream::append(std::span<const std::byte> bytes) {
+  if (bytes.size() > end_ - file_.bytes_written()) {
+    throw argument_error("size_mismatch",
+                         path_,
+                         std::to_string(end_ - file_.bytes_written()) + " more bytes",
+                         std::to_string(bytes.size()));
+  }
+  file_.write(bytes);
+}
+
+void SafetensorsStream::commit() {
+  if (file_.bytes_written() != end_) {
+    throw argument_error("size_mismatch",
+                         path_,
+                         std::to_string(end_ - file_.bytes_written()) + " more bytes",
+                         "the end");
+  }
+  file_.commit();
+}
+
+void write_safetensors(const std::string& path,
+                       std::span<const TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  const auto order = in_file_order(tensors);
+  std::vector<TensorSpec> specs;
+  specs.reserve(order.size());
+  for (const TensorToWrite* tensor : order) {
+    specs.push_back({tensor->name, tensor->dtype, tensor->shape});
+    const auto bytes = expected_bytes(specs.back());
+    if (bytes != tensor->bytes.size()) {
+      throw argument_error("size_mismatch",
+                           "tensor '" + printable(tensor->name) + "'",
+                           std::to_string(bytes) + " bytes",
+                           std::to_string(tensor->bytes.size()));
+    }
+  }
+  SafetensorsStream stream(path, specs, metadata);
+  for (const TensorToWrite* tensor : order) {
+    stream.append(tensor->bytes);
+  }
+  stream.commit();
 }
 
 }  // namespace kinema::io
