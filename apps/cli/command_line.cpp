@@ -207,7 +207,7 @@ struct CommandLine::Impl {
         "\n"
         "The file holds context_BMD [B, M, D], attention_mask [B, M] and input_ids [B, M]; CLIP "
         "adds\n"
-        "pooled_BD [B, D]. Rows beyond the mask are zero.");
+        "pooled_BD [B, D]. T5 rows beyond the mask are zero.");
   }
 
   void add_small_commands() {
@@ -240,8 +240,7 @@ struct CommandLine::Impl {
 
   [[noreturn]] void rethrow(const CLI::ParseError& error,
                             const std::vector<std::string>& arguments) const {
-    const CLI::App* sub =
-        arguments.empty() ? nullptr : app.get_subcommand_no_throw(arguments.front());
+    const CLI::App* sub = arguments.empty() ? nullptr : find_command(app, arguments.front());
     const std::string where = sub == nullptr ? "kinema" : "kinema " + sub->get_name();
     if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && sub != nullptr) {
       for (const auto& argument : sub->remaining()) {
@@ -286,7 +285,7 @@ Invocation CommandLine::parse(std::vector<std::string> arguments) {
     invocation.common.json = given("--json", "--json");
     return invocation;
   }
-  const CLI::App* sub = impl_->app.get_subcommand_no_throw(arguments.front());
+  const CLI::App* sub = find_command(impl_->app, arguments.front());
   if (sub == nullptr) {
     const std::string guess = closest(arguments.front(), command_names(impl_->app));
     const std::string what =
@@ -309,7 +308,7 @@ Invocation CommandLine::parse(std::vector<std::string> arguments) {
 std::string CommandLine::help(const std::vector<std::string>& command) const {
   const CLI::App* app = &impl_->app;
   for (const auto& name : command) {
-    const CLI::App* sub = app->get_subcommand_no_throw(name);
+    const CLI::App* sub = find_command(*app, name);
     if (sub == nullptr) {
       const std::string guess = closest(name, command_names(*app));
       throw usage_error("usage.command",

@@ -25,7 +25,7 @@ std::string values_of(std::string_view option) {
   return "";
 }
 
-std::string quoted(std::string_view text) {
+std::string shell_quoted(std::string_view text) {
   std::string result = "'";
   for (const char c : text) {
     result += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -54,13 +54,13 @@ std::string bash_script(const CLI::App& root) {
          "  COMPREPLY=()\n"
          "  case $previous in\n";
   for (const char* option : {"device", "dtype", "clean"}) {
-    out << "    --" << option << ") COMPREPLY=($(compgen -W " << quoted(values_of(option))
+    out << "    --" << option << ") COMPREPLY=($(compgen -W " << shell_quoted(values_of(option))
         << " -- \"$current\")); return ;;\n";
   }
   out << "  esac\n"
          "  case $command in\n"
          "    '') options="
-      << quoted(commands + " --help --version") << " ;;\n";
+      << shell_quoted(commands + " --help --version") << " ;;\n";
   for (const CLI::App* command : root.get_subcommands({})) {
     std::string options = "--help";
     for (const CLI::Option* option : command->get_options()) {
@@ -73,7 +73,7 @@ std::string bash_script(const CLI::App& root) {
     } else if (command->get_name() == "help") {
       options += " " + commands;
     }
-    out << "    " << command->get_name() << ") options=" << quoted(options) << " ;;\n";
+    out << "    " << command->get_name() << ") options=" << shell_quoted(options) << " ;;\n";
   }
   out << "  esac\n"
          "  COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n"
@@ -99,7 +99,7 @@ std::string zsh_option(const std::string& name, const CLI::Option& option) {
         values_of(option.get_lnames().empty() ? "" : option.get_lnames().front());
     spec += ":" + option.get_option_text() + ":" + (values.empty() ? "_files" : "(" + values + ")");
   }
-  return quoted(spec);
+  return shell_quoted(spec);
 }
 
 std::string zsh_script(const CLI::App& root) {
@@ -110,7 +110,7 @@ std::string zsh_script(const CLI::App& root) {
          "  local -a commands\n"
          "  commands=(\n";
   for (const CLI::App* command : root.get_subcommands({})) {
-    out << "    " << quoted(command->get_name() + ":" + command->get_description()) << "\n";
+    out << "    " << shell_quoted(command->get_name() + ":" + command->get_description()) << "\n";
   }
   out << "  )\n"
          "  if (( CURRENT == 2 )); then\n"
@@ -131,7 +131,7 @@ std::string zsh_script(const CLI::App& root) {
     const std::string rest = command->get_name() == "completion" ? "*:shell:(bash zsh)"
                              : command->get_name() == "help"     ? "*:command:(" + commands + ")"
                                                                  : "*:file:_files";
-    out << " \\\n        " << quoted(rest) << "\n      ;;\n";
+    out << " \\\n        " << shell_quoted(rest) << "\n      ;;\n";
   }
   out << "  esac\n"
          "}\n"

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include "apps/cli/help.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 
@@ -81,7 +82,7 @@ class Merger {
   void add_command_table(const std::string& name, const toml::table& table) {
     if (name == command_.get_name()) {
       add(table, name + ".");
-    } else if (command_.get_parent()->get_subcommand_no_throw(name) == nullptr) {
+    } else if (find_command(*command_.get_parent(), name) == nullptr) {
       throw error("config.unknown_key", name, "the name of a command", "an unknown table");
     }
   }

@@ -143,6 +143,15 @@ std::string wrap(const std::string& text, std::size_t width, std::size_t indent)
   return result;
 }
 
+const CLI::App* find_command(const CLI::App& app, const std::string& name) {
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == name) {
+      return command;
+    }
+  }
+  return nullptr;
+}
+
 std::string help_text(const CLI::App& app) {
   return app.get_parent() == nullptr ? root_help(app) : command_help(app);
 }

@@ -13,6 +13,9 @@ namespace kinema::cli {
 /// Help of a command; of the root: what kinema is, its commands, where to go next.
 [[nodiscard]] std::string help_text(const CLI::App& app);
 
+/// The direct command of that name, or null.
+[[nodiscard]] const CLI::App* find_command(const CLI::App& app, const std::string& name);
+
 /// Breaks `text` at spaces so that no line is longer than `width`; later lines start with `indent`
 /// spaces.
 [[nodiscard]] std::string wrap(const std::string& text, std::size_t width, std::size_t indent);
