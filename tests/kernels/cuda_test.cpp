@@ -59,6 +59,19 @@ TEST(CudaBuildTest, SaysThatItHasKernels) {
   EXPECT_TRUE(cuda_built());
 }
 
+TEST(CudaBuildTest, WithoutADeviceALaunchSaysWhatIsWrong) {
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0) {
+    GTEST_SKIP() << "there is a CUDA device";
+  }
+  NoiseRegion region;
+  region.num_frames = region.num_channels = region.num_rows = region.num_columns = 1;
+  const CudaStatus status = fill_normal_cuda(nullptr, region, nullptr);
+  EXPECT_EQ(status.code, CudaCode::kDeviceError);
+  EXPECT_NE(status.device_error, 0);
+  EXPECT_STRNE(status.message, "");
+}
+
 TEST_F(CudaTest, RegionsEqualTheCpu) {
   for (const std::uint32_t first_column : {0U, 3U, 0xFFFFFFFFU - 300U}) {
     for (const std::int64_t column_stride : {1, 2}) {
