@@ -17,6 +17,9 @@ if(KINEMA_CUDA)
   endforeach()
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  # The runtime is linked by name where it is needed: programs are linked by the C++ compiler, which
+  # does not know nvcc's library folder.
+  set(CMAKE_CUDA_RUNTIME_LIBRARY None)
   find_package(CUDAToolkit REQUIRED)
 endif()
 include(KinemaTorch)
