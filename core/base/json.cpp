@@ -104,6 +104,10 @@ Json parse_json(std::string_view text, const JsonContext& context) {
                  .expected = "at most " + std::to_string(context.max_bytes) + " bytes of JSON",
                  .got = std::to_string(text.size()) + " bytes"});
   }
+  // The library takes a NUL for the end of the text and would not see what follows it.
+  if (const auto nul = text.find('\0'); nul != std::string_view::npos) {
+    handler.fail("json.syntax", "a NUL (byte " + std::to_string(nul + 1) + ")");
+  }
   try {
     Json::sax_parse(text.begin(), text.end(), &handler);
   } catch (const nlohmann::detail::exception& exception) {
