@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 constexpr const char* kTokenizerFiles[] = {
     "tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json", "merges.txt"};
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code failed;
   return fs::exists(path, failed);
 }
@@ -81,7 +81,7 @@ void add_component(const fs::path& folder, const std::string& name, Inspection& 
                            "scheduler_config.json",
                            "tokenizer_config.json",
                            "preprocessor_config.json"}) {
-    if (!exists(folder / file)) {
+    if (!is_there(folder / file)) {
       continue;
     }
     const Json config = read_config(folder / file);
@@ -103,7 +103,7 @@ void add_component(const fs::path& folder, const std::string& name, Inspection& 
   }
   OrderedJson tokenizer_files = OrderedJson::array();
   for (const char* file : kTokenizerFiles) {
-    if (exists(folder / file)) {
+    if (is_there(folder / file)) {
       tokenizer_files.push_back(file);
     }
   }
@@ -131,7 +131,7 @@ Inspection inspect_folder(const std::string& path, bool all_tensors) {
   const fs::path folder(path);
   Inspection result;
   result.facts = {{"kind", "model_folder"}, {"path", path}};
-  if (exists(folder / "model_index.json")) {
+  if (is_there(folder / "model_index.json")) {
     const Json index = read_config(folder / "model_index.json");
     result.facts["class"] = class_of(index);
     result.facts["components"] = OrderedJson::array();
@@ -139,7 +139,7 @@ Inspection inspect_folder(const std::string& path, bool all_tensors) {
     for (const auto& [name, value] : index.items()) {
       if (value.is_array()) {
         const std::string component = confined_path(path, name, "inspect");
-        if (exists(component)) {
+        if (is_there(component)) {
           add_component(component, name, result);
         } else if (!std::all_of(
                        value.begin(), value.end(), [](const Json& v) { return v.is_null(); })) {
@@ -156,8 +156,8 @@ Inspection inspect_folder(const std::string& path, bool all_tensors) {
   }
   const bool tokenizer = std::any_of(std::begin(kTokenizerFiles),
                                      std::end(kTokenizerFiles),
-                                     [&](const char* file) { return exists(folder / file); });
-  if (!exists(folder / "config.json") && !has_weights(folder) && !tokenizer) {
+                                     [&](const char* file) { return is_there(folder / file); });
+  if (!is_there(folder / "config.json") && !has_weights(folder) && !tokenizer) {
     throw Error(ErrorKind::kBadCheckpoint,
                 {.code = "model.unknown_folder",
                  .place = "inspect",
