@@ -17,7 +17,8 @@ namespace kinema::text {
 
 using TokenId = std::int64_t;
 
-/// Ids and mask of B texts, row-major [B, length]; mask 1 for text and special tokens, 0 for padding.
+/// Ids and mask of B texts, row-major [B, length]; mask 1 for text and special tokens, 0 for
+/// padding.
 struct TokenBatch {
   std::int64_t batch = 0;
   std::int64_t length = 0;
@@ -40,12 +41,12 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   /// Loads from a folder (tokenizer.json, else spiece.model / tokenizer.model, else vocab.json +
-  /// merges.txt; tokenizer_config.json and special_tokens_map.json name the special tokens) or from one
-  /// of these files. Throws kIo [io.open] or kBadCheckpoint [tokenizer.*].
+  /// merges.txt; tokenizer_config.json and special_tokens_map.json name the special tokens) or from
+  /// one of these files. Throws kIo [io.open] or kBadCheckpoint [tokenizer.*].
   static std::unique_ptr<Tokenizer> load(const std::string& path);
 
-  /// Ids with the special tokens that the files ask for (</s>, <s>, <|startoftext|> ...), no truncation.
-  /// Invalid UTF-8 is read as U+FFFD per maximal bad sequence.
+  /// Ids with the special tokens that the files ask for (</s>, <s>, <|startoftext|> ...), no
+  /// truncation. Invalid UTF-8 is read as U+FFFD per maximal bad sequence.
   [[nodiscard]] virtual std::vector<TokenId> encode(std::string_view text) const = 0;
 
   /// The same, cut to `max_length` tokens including the special ones, which survive.
@@ -53,7 +54,8 @@ class Tokenizer {
                                                               std::int64_t max_length) const = 0;
 
   /// Text of ids. Unknown ids throw kInvalidArgument [tokenizer.id].
-  [[nodiscard]] virtual std::string decode(std::span<const TokenId> ids, bool skip_special) const = 0;
+  [[nodiscard]] virtual std::string decode(std::span<const TokenId> ids,
+                                           bool skip_special) const = 0;
 
   /// Number of ids, added tokens included.
   [[nodiscard]] virtual std::int64_t vocab_size() const = 0;
@@ -65,7 +67,8 @@ class Tokenizer {
   [[nodiscard]] virtual std::string description() const = 0;
 
   /// Encodes B texts into one right-padded batch.
-  [[nodiscard]] TokenBatch encode_batch(std::span<const std::string> texts, const EncodeOptions& options) const;
+  [[nodiscard]] TokenBatch encode_batch(std::span<const std::string> texts,
+                                        const EncodeOptions& options) const;
 };
 
 }  // namespace kinema::text
