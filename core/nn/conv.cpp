@@ -15,12 +15,11 @@ c10::MemoryFormat channels_last_format(std::int64_t num_axes) {
 }  // namespace
 
 Conv2dImpl::Conv2dImpl(const Conv2dOptions& options, const ParameterOptions& parameters)
-    : weight(register_parameter("weight",
-                                make_parameter({options.out_channels,
-                                                options.in_channels,
-                                                options.kernel[0],
-                                                options.kernel[1]},
-                                               parameters))),
+    : weight(register_parameter(
+          "weight",
+          make_parameter(
+              {options.out_channels, options.in_channels, options.kernel[0], options.kernel[1]},
+              parameters))),
       options_(options) {
   if (options.bias) {
     bias = register_parameter("bias", make_parameter({options.out_channels}, parameters));
@@ -54,8 +53,8 @@ Tensor Conv3dImpl::forward(const Tensor& x_BCTHW) const {
   if (options_.kernel[0] == 1 && options_.stride[0] == 1 && options_.padding[0] == 0) {
     const std::array<std::int64_t, 2> stride = {options_.stride[1], options_.stride[2]};
     const std::array<std::int64_t, 2> padding = {options_.padding[1], options_.padding[2]};
-    const Tensor y_NCHW = at::conv2d(
-        fold_frames(channels_last(x_BCTHW)), weight.squeeze(2), bias, stride, padding);
+    const Tensor y_NCHW =
+        at::conv2d(fold_frames(channels_last(x_BCTHW)), weight.squeeze(2), bias, stride, padding);
     return unfold_frames(y_NCHW, x_BCTHW.size(0));
   }
   return at::conv3d(channels_last(x_BCTHW), weight, bias, options_.stride, options_.padding);

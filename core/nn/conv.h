@@ -2,8 +2,9 @@
 // 2-D and 3-D convolutions for channels-last tensors.
 //
 // A tensor [B, C, H, W] or [B, C, T, H, W] is channels-last when C is innermost in memory. Layers
-// here give channels-last results, and channels-last inputs pass from layer to layer without copies.
-// A video in this layout is also a batch of images: fold_frames() and unfold_frames() cost nothing.
+// here give channels-last results, and channels-last inputs pass from layer to layer without
+// copies. A video in this layout is also a batch of images: fold_frames() and unfold_frames() cost
+// nothing.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Group normalisation (arXiv 1803.08494) of images and video, alone or followed by SiLU in one pass.
+// Group normalisation (arXiv 1803.08494) of images and video, alone or followed by SiLU in one
+// pass.
 #pragma once
 
 #include <cstdint>

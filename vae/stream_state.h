@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a causal network remembers between two chunks of one clip: one TimeState per temporal layer,
+// in call order. A network owns no state, so one instance can serve several clips at once.
+//
+//   StreamState state;
+//   for (const Tensor& chunk : chunks) {
+//     state.begin_chunk();                       // once per pass through the network
+//     outputs.push_back(network.forward(chunk, &state));
+//   }
+//
+// Every temporal layer calls next() exactly once per pass, also when it has nothing to do in that
+// pass; then call order identifies the layer. A null StreamState* means one shot: every layer sees
+// the start of a clip and remembers nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+
+#include "core/tensor/tensor.h"
+
+namespace kinema::vae {
+
+struct TimeState {
+  Tensor cache;             ///< [B, C, n, H, W] last inputs, owned (never a view of a chunk)
+  std::int64_t chunks = 0;  ///< passes this layer has finished
+
+  [[nodiscard]] bool started() const noexcept { return chunks > 0; }
+};
+
+class StreamState {
+ public:
+  /// Starts a pass: next() begins with the first layer again.
+  void begin_chunk() noexcept { position_ = 0; }
+  /// The state of the next temporal layer. The reference stays valid until reset().
+  [[nodiscard]] TimeState& next();
+  /// Which layer next() gives. With rewind() a network runs some of its layers several times per
+  /// pass, on one part of the chunk after the other.
+  [[nodiscard]] std::size_t position() const noexcept { return position_; }
+  void rewind(std::size_t position) noexcept { position_ = position; }
+  /// Forgets everything: the next chunk starts a new clip.
+  void reset() noexcept;
+
+  [[nodiscard]] std::size_t num_layers() const noexcept { return layers_.size(); }
+  /// Memory held by the caches.
+  [[nodiscard]] std::int64_t num_bytes() const;
+
+ private:
+  std::deque<TimeState> layers_;
+  std::size_t position_ = 0;
+};
+
+/// The state of the next layer, or null for one shot.
+[[nodiscard]] inline TimeState* next_state(StreamState* stream) {
+  return stream == nullptr ? nullptr : &stream->next();
+}
+
+}  // namespace kinema::vae
