@@ -68,6 +68,7 @@ INSTANTIATE_TEST_SUITE_P(
     TokenizerGoldenTest,
     ::testing::Values(
         GoldenCase{"T5", "tokenizer_t5", "", "ids"},
+        GoldenCase{"T5Model", "tokenizer_t5", "spiece.model", "spm"},
         GoldenCase{"T5WhitespaceSplit", "tokenizer_t5", "whitespace_split/tokenizer.json", "ws"},
         GoldenCase{"Llama", "tokenizer_llama", "", "ids", true},
         GoldenCase{"LlamaModel", "tokenizer_llama", "tokenizer.model", "spm"},

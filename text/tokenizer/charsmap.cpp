@@ -146,4 +146,23 @@ std::optional<std::string_view> Charsmap::find(std::string_view key) const {
   return std::nullopt;
 }
 
+Charsmap::Match Charsmap::find_longest(std::string_view key) const {
+  Match match;
+  std::size_t node = offset_of(units_[0]);
+  for (std::size_t i = 0; i < key.size(); ++i) {
+    const auto label = static_cast<std::size_t>(static_cast<unsigned char>(key[i]));
+    node ^= label;
+    const std::uint32_t unit = units_[node];
+    if ((unit & kLabelMask) != label) {
+      break;
+    }
+    node ^= offset_of(unit);
+    if ((unit & kHasLeaf) != 0) {
+      match = {i + 1, std::string_view(replacements_).substr(units_[node] & 0x7FFFFFFFU)};
+    }
+  }
+  match.replacement = match.replacement.substr(0, match.replacement.find('\0'));
+  return match;
+}
+
 }  // namespace kinema::text

@@ -21,6 +21,13 @@ class Charsmap {
   /// Replacement of the shortest prefix of `key` that has one.
   [[nodiscard]] std::optional<std::string_view> find(std::string_view key) const;
 
+  struct Match {
+    std::size_t length = 0;  ///< bytes of the key; 0 if nothing fits
+    std::string_view replacement;
+  };
+  /// The longest prefix of `key` that has a replacement.
+  [[nodiscard]] Match find_longest(std::string_view key) const;
+
  private:
   void check_reachable() const;
 

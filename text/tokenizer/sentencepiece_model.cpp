@@ -1,199 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/tokenizer/sentencepiece_model.h"
 
-#include <algorithm>
-#include <optional>
+#include <cmath>
+#include <set>
 #include <utility>
-#include <vector>
 
 #include "core/base/error.h"
-#include "text/tokenizer/charsmap.h"
+#include "text/tokenizer/model.h"
+#include "text/tokenizer/protobuf.h"
 #include "text/tokenizer/unicode.h"
 
 namespace kinema::text {
 namespace {
 
-constexpr std::size_t kMaxPiece = 4096;  // BPE recurses once per character of an unused piece
-constexpr std::size_t kMaxUserDefinedChain = 64;  // entries that begin with each other
-constexpr std::int64_t kUserDefined = 4;
+constexpr std::size_t kMaxPiece = 8000;  // the limit of the reference
 
-enum class Wire : std::uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-
-struct Field {
-  std::uint32_t number = 0;
-  Wire wire = Wire::kVarint;
-  std::uint64_t value = 0;  // of a varint
-  std::string_view bytes;   // of a length-delimited field
-  std::string_view whole;   // tag and contents
-};
-
-class Walker {
- public:
-  Walker(std::string_view bytes, const std::string& subject) : bytes_(bytes), subject_(subject) {}
-
-  [[noreturn]] void fail(std::string got) const {
-    throw Error(ErrorKind::kBadCheckpoint,
-                {.code = "tokenizer.spm_format",
-                 .place = "text.tokenizer",
-                 .subject = subject_,
-                 .expected = "a SentencePiece model",
-                 .got = std::move(got),
-                 .hint = "the file is damaged or not what its name says"});
-  }
-
-  std::optional<Field> next() {
-    if (at_ == bytes_.size()) {
-      return std::nullopt;
-    }
-    const std::size_t start = at_;
-    const std::uint64_t tag = varint();
-    Field field;
-    if (tag > UINT32_MAX || (tag >> 3) == 0) {
-      fail("a field number out of range");
-    }
-    field.number = static_cast<std::uint32_t>(tag >> 3);
-    field.wire = static_cast<Wire>(tag & 7U);
-    switch (field.wire) {
-      case Wire::kVarint:
-        field.value = varint();
-        break;
-      case Wire::kFixed64:
-        skip(8);
-        break;
-      case Wire::kFixed32:
-        skip(4);
-        break;
-      case Wire::kBytes: {
-        const std::uint64_t length = varint();
-        if (length > bytes_.size() - at_) {
-          fail("a field of " + std::to_string(length) + " bytes where " +
-               std::to_string(bytes_.size() - at_) + " are left");
+SentencePieceRules read_rules(std::string_view bytes, const std::string& subject) {
+  SentencePieceRules rules;
+  ProtobufWalker walker(bytes, subject);
+  while (const auto field = walker.next()) {
+    const auto flag = [&](bool& value) {
+      if (const auto number = field->integer()) {
+        value = *number != 0;
+      }
+    };
+    switch (field->number) {
+      case 2:
+        if (const auto text = field->text()) {
+          rules.map = text->empty() ? std::nullopt : std::optional(Charsmap::parse(*text));
         }
-        field.bytes = bytes_.substr(at_, static_cast<std::size_t>(length));
-        at_ += static_cast<std::size_t>(length);
         break;
-      }
+      case 3:
+        flag(rules.add_dummy_prefix);
+        break;
+      case 4:
+        flag(rules.remove_extra_whitespaces);
+        break;
+      case 5:
+        flag(rules.escape_whitespaces);
+        break;
       default:
-        fail("an unknown kind of field");
-    }
-    field.whole = bytes_.substr(start, at_ - start);
-    return field;
-  }
-
- private:
-  void skip(std::size_t count) {
-    if (count > bytes_.size() - at_) {
-      fail("a field that is cut off");
-    }
-    at_ += count;
-  }
-
-  std::uint64_t varint() {
-    std::uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-      if (at_ == bytes_.size()) {
-        fail("a number that is cut off");
-      }
-      const auto byte = static_cast<unsigned char>(bytes_[at_++]);
-      value |= static_cast<std::uint64_t>(byte & 0x7FU) << shift;
-      if (byte < 0x80) {
-        return value;
-      }
-    }
-    fail("a number of more than ten bytes");
-  }
-
-  std::string_view bytes_;
-  const std::string& subject_;
-  std::size_t at_ = 0;
-};
-
-// NormalizerSpec: 2 = precompiled_charsmap.
-void check_normalizer(std::string_view bytes, const std::string& subject) {
-  Walker walker(bytes, subject);
-  while (const auto field = walker.next()) {
-    if (field->number == 2 && field->wire == Wire::kBytes && !field->bytes.empty()) {
-      static_cast<void>(Charsmap::parse(field->bytes));
+        break;
     }
   }
+  return rules;
 }
 
-// TrainerSpec: 3 = model_type (1 unigram, 2 BPE, 3 word, 4 char).
-void read_trainer(std::string_view bytes, const std::string& subject, std::uint64_t& type) {
-  Walker walker(bytes, subject);
-  while (const auto field = walker.next()) {
-    if (field->number == 3 && field->wire == Wire::kVarint) {
-      type = field->value;
-    }
-  }
-}
-
-// SentencePiece: 1 = piece, 3 = type.
-void check_piece(std::string_view bytes,
-                 const std::string& subject,
-                 std::vector<std::string_view>& user_defined) {
-  Walker walker(bytes, subject);
-  std::string_view piece;
-  bool user = false;
-  while (const auto field = walker.next()) {
-    if (field->number == 1 && field->wire == Wire::kBytes) {
-      piece = field->bytes;
-    }
-    user = user || (field->number == 3 && field->wire == Wire::kVarint &&
-                    static_cast<std::int64_t>(field->value) == kUserDefined);
-  }
-  if (piece.size() > kMaxPiece) {
-    walker.fail("a piece of " + std::to_string(piece.size()) + " bytes");
-  }
-  if (!is_valid_utf8(piece) || piece.find('\0') != std::string_view::npos) {
-    walker.fail("a piece that is not UTF-8 or holds NUL");
-  }
-  if (user) {
-    user_defined.push_back(piece);
-  }
-}
-
-std::size_t longest_chain(std::vector<std::string_view> pieces) {
-  std::sort(pieces.begin(), pieces.end());
-  std::vector<std::string_view> chain;
-  std::size_t longest = 0;
-  for (const auto piece : pieces) {
-    while (!chain.empty() && !piece.starts_with(chain.back())) {
-      chain.pop_back();
-    }
-    chain.push_back(piece);
-    longest = std::max(longest, chain.size());
-  }
-  return longest;
-}
-
-}  // namespace
-
-CheckedModel check_sentencepiece_model(std::string_view bytes, const std::string& subject) {
-  CheckedModel model;
-  model.bytes.reserve(bytes.size());
-  std::vector<std::string_view> user_defined;
+void read_trainer(std::string_view bytes, const std::string& subject, SentencePieceModel& model) {
   std::uint64_t type = 1;
-  Walker walker(bytes, subject);
+  ProtobufWalker walker(bytes, subject);
   while (const auto field = walker.next()) {
-    const bool message = field->wire == Wire::kBytes;
-    if (message && field->number == 1) {
-      check_piece(field->bytes, subject, user_defined);
-      ++model.pieces;
-    } else if (message && field->number == 2) {
-      read_trainer(field->bytes, subject, type);
-    } else if (message && (field->number == 3 || field->number == 5)) {
-      check_normalizer(field->bytes, subject);
-    } else {
-      continue;  // self-test samples and unknown fields
+    const auto string = [&](std::string& value) {
+      if (const auto text = field->text()) {
+        value = valid_utf8(*text);
+      }
+    };
+    switch (field->number) {
+      case 3:
+        type = field->integer().value_or(type);
+        break;
+      case 24:
+        model.whitespace_as_suffix = field->integer().value_or(0) != 0;
+        break;
+      case 35:
+        model.byte_fallback = field->integer().value_or(0) != 0;
+        break;
+      case 44:
+        string(model.unknown_surface);
+        break;
+      case 46:
+        string(model.bos_piece);
+        break;
+      case 47:
+        string(model.eos_piece);
+        break;
+      case 48:
+        string(model.pad_piece);
+        break;
+      default:
+        break;
     }
-    model.bytes.append(field->whole);
-  }
-  if (model.pieces == 0) {
-    walker.fail("no pieces");
-  }
-  if (longest_chain(std::move(user_defined)) > kMaxUserDefinedChain) {
-    walker.fail("more than 64 user-defined symbols that begin with each other");
   }
   if (type != 1 && type != 2) {
     throw Error(ErrorKind::kBadCheckpoint,
@@ -204,6 +90,102 @@ CheckedModel check_sentencepiece_model(std::string_view bytes, const std::string
                  .got = "model type " + std::to_string(type)});
   }
   model.unigram = type == 1;
+}
+
+SentencePieceEntry read_piece(std::string_view bytes, const std::string& subject) {
+  SentencePieceEntry piece;
+  ProtobufWalker walker(bytes, subject);
+  while (const auto field = walker.next()) {
+    if (field->number == 1) {
+      piece.text = field->text().value_or(piece.text);
+    } else if (field->number == 2) {
+      piece.score = field->real().value_or(piece.score);
+    } else if (field->number == 3 && field->integer().value_or(0) >= 1 &&
+               field->integer().value_or(0) <= 6) {
+      piece.type = static_cast<PieceType>(*field->integer());
+    }
+  }
+  if (piece.text.empty() || piece.text.size() >= kMaxPiece) {
+    walker.fail("a piece of " + std::to_string(piece.text.size()) + " bytes");
+  }
+  if (!is_valid_utf8(piece.text) || piece.text.find('\0') != std::string::npos) {
+    walker.fail("a piece that is not UTF-8 or holds NUL");
+  }
+  if (!std::isfinite(piece.score)) {
+    walker.fail("a score that is not a number");
+  }
+  return piece;
+}
+
+bool is_byte_token(const std::string& text) {
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    if (text == byte_token(static_cast<unsigned char>(byte))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void check_pieces(const SentencePieceModel& model, const ProtobufWalker& walker) {
+  std::set<std::string_view> matched;
+  std::set<std::string_view> reserved;
+  std::size_t unknown = 0;
+  std::size_t bytes = 0;
+  for (const auto& piece : model.pieces) {
+    const bool is_reserved = piece.type == PieceType::kUnknown ||
+                             piece.type == PieceType::kControl || piece.type == PieceType::kByte;
+    if (!(is_reserved ? reserved : matched).insert(piece.text).second) {
+      walker.fail("the piece '" + piece.text.substr(0, 60) + "' twice");
+    }
+    unknown += piece.type == PieceType::kUnknown ? 1 : 0;
+    if (piece.type == PieceType::kByte) {
+      ++bytes;
+      if (!model.byte_fallback || !is_byte_token(piece.text)) {
+        walker.fail("the byte piece '" + piece.text.substr(0, 60) + "'");
+      }
+    }
+  }
+  if (unknown != 1 && !(unknown == 0 && model.byte_fallback)) {
+    walker.fail(std::to_string(unknown) + " unknown pieces");
+  }
+  if (model.byte_fallback && bytes != 256) {
+    walker.fail("byte fallback with " + std::to_string(bytes) + " byte pieces");
+  }
+}
+
+}  // namespace
+
+SentencePieceModel SentencePieceModel::parse(std::string_view bytes, const std::string& subject) {
+  SentencePieceModel model;
+  ProtobufWalker walker(bytes, subject);
+  while (const auto field = walker.next()) {
+    const auto message = field->text();
+    if (!message) {
+      continue;
+    }
+    switch (field->number) {
+      case 1:
+        model.pieces.push_back(read_piece(*message, subject));
+        break;
+      case 2:
+        read_trainer(*message, subject, model);
+        break;
+      case 3:
+        model.rules = read_rules(*message, subject);
+        break;
+      case 5: {
+        auto rules = read_rules(*message, subject);
+        model.decoding_rules = rules.map ? std::optional(std::move(rules)) : std::nullopt;
+        break;
+      }
+      default:
+        break;  // self-test samples
+    }
+  }
+  if (model.pieces.empty()) {
+    walker.fail("no pieces");
+  }
+  check_pieces(model, walker);
   return model;
 }
 

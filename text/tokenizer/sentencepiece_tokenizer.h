@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// spiece.model and tokenizer.model through the sentencepiece library. T5 models end in </s> and
+// spiece.model and tokenizer.model. T5 models end in </s> and
 // have sentinel tokens behind their pieces; Llama models begin with <s>. Special strings inside a
 // text are plain characters.
 #pragma once
@@ -13,7 +13,7 @@
 
 namespace kinema::text {
 
-/// Throws kBadCheckpoint [tokenizer.spm_format], [tokenizer.spm_load], [tokenizer.unsupported].
+/// Throws kBadCheckpoint [tokenizer.spm_format], [tokenizer.charsmap], [tokenizer.unsupported].
 [[nodiscard]] std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string_view model,
                                                                       const SpecialTokens& special,
                                                                       const std::string& subject);
