@@ -7,3 +7,6 @@
 #else
 #define KINEMA_HOST_DEVICE
 #endif
+
+/// For templates that are called in the innermost loop: constants must be hoisted out of it.
+#define KINEMA_ALWAYS_INLINE KINEMA_HOST_DEVICE inline __attribute__((always_inline))

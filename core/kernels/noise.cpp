@@ -12,15 +12,16 @@ namespace {
 template <class T>
 void fill_region(T* out, const NoiseRegion& region, RowRange rows, DrawRow draw_row) {
   const std::uint64_t end = rows.end < count_rows(region) ? rows.end : count_rows(region);
+  RowAddress address{.keys = noise_math::expand_key(region.key.low, region.key.high),
+                     .counter = {}};
   for (std::uint64_t index = rows.begin; index < end; ++index) {
     const std::uint64_t row = index % region.num_rows;
     const std::uint64_t plane = index / region.num_rows;
     const std::uint64_t channel = plane % region.num_channels;
     const std::uint64_t frame = plane / region.num_channels;
-    const RowAddress address{.key = {region.key.low, region.key.high},
-                             .counter = {static_cast<std::uint32_t>(region.first_row + row),
-                                         static_cast<std::uint32_t>(region.first_channel + channel),
-                                         static_cast<std::uint32_t>(region.first_frame + frame)}};
+    address.counter[0] = static_cast<std::uint32_t>(region.first_row + row);
+    address.counter[1] = static_cast<std::uint32_t>(region.first_channel + channel);
+    address.counter[2] = static_cast<std::uint32_t>(region.first_frame + frame);
     T* const start = out + (static_cast<std::int64_t>(frame) * region.frame_stride) +
                      (static_cast<std::int64_t>(channel) * region.channel_stride) +
                      (static_cast<std::int64_t>(row) * region.row_stride);
@@ -32,11 +33,11 @@ void fill_region(T* out, const NoiseRegion& region, RowRange rows, DrawRow draw_
 template <class T>
 void fill_flat(T* out, NoiseKey key, std::uint64_t first, std::uint64_t count, DrawRow draw_row) {
   constexpr std::uint64_t kRowLength = std::uint64_t{1} << 34U;
+  RowAddress address{.keys = noise_math::expand_key(key.low, key.high), .counter = {}};
   while (count > 0) {
     const std::uint64_t column = first % kRowLength;
     const std::uint64_t part = count < kRowLength - column ? count : kRowLength - column;
-    const RowAddress address{.key = {key.low, key.high},
-                             .counter = {static_cast<std::uint32_t>(first / kRowLength), 0, 0}};
+    address.counter[0] = static_cast<std::uint32_t>(first / kRowLength);
     draw_row(out, 1, address, column, part);
     out += part;
     first += part;

@@ -11,6 +11,7 @@ namespace kinema::kernels {
 namespace {
 
 using noise_math::Floats;
+using noise_math::RoundKeys;
 using noise_math::ScalarOps;
 using noise_math::Words;
 
@@ -18,12 +19,12 @@ using noise_math::Words;
 __device__ void write_block(float* row_out,
                             std::int64_t stride,
                             const Words<ScalarOps>& counter,
-                            NoiseKey key,
+                            const RoundKeys& keys,
                             std::uint64_t column,
                             std::uint64_t first,
                             std::uint64_t end) {
   const Floats<ScalarOps> z =
-      noise_math::normals<ScalarOps>(noise_math::philox<ScalarOps>(counter, key.low, key.high));
+      noise_math::normals<ScalarOps>(noise_math::philox<ScalarOps>(counter, keys));
   if (stride == 1 && column >= first && end - column >= 4) {
     float* const to = row_out + (column - first);
     if (reinterpret_cast<std::uintptr_t>(to) % sizeof(float4) == 0) {
@@ -41,6 +42,7 @@ __device__ void write_block(float* row_out,
 
 /// x: blocks of four columns; y: rows; z: planes (frame, channel). Each axis loops over the grid.
 __global__ void normal_region(float* out, NoiseRegion region) {
+  const RoundKeys keys = noise_math::expand_key(region.key.low, region.key.high);
   const std::uint64_t first = region.first_column;
   const std::uint64_t end = first + region.num_columns;
   const std::uint64_t planes = std::uint64_t{region.num_frames} * region.num_channels;
@@ -62,13 +64,14 @@ __global__ void normal_region(float* out, NoiseRegion region) {
                                         static_cast<std::uint32_t>(region.first_row + row),
                                         static_cast<std::uint32_t>(region.first_channel + channel),
                                         static_cast<std::uint32_t>(region.first_frame + frame)}};
-        write_block(row_out, region.column_stride, counter, region.key, column, first, end);
+        write_block(row_out, region.column_stride, counter, keys, column, first, end);
       }
     }
   }
 }
 
 __global__ void normal_flat(float* out, NoiseKey key, std::uint64_t first, std::uint64_t count) {
+  const RoundKeys keys = noise_math::expand_key(key.low, key.high);
   // Positions are counted from the first block, so that the end of the stream cannot overflow.
   const std::uint64_t lead = first % 4;
   const std::uint64_t first_block = first / 4;
@@ -78,7 +81,7 @@ __global__ void normal_flat(float* out, NoiseKey key, std::uint64_t first, std::
     const std::uint64_t block = first_block + i;
     const Words<ScalarOps> counter{
         {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32U), 0, 0}};
-    write_block(out, 1, counter, key, 4 * i, lead, lead + count);
+    write_block(out, 1, counter, keys, 4 * i, lead, lead + count);
   }
 }
 

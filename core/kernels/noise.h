@@ -91,8 +91,8 @@ struct RowRange {
   return std::uint64_t{region.num_frames} * region.num_channels * region.num_rows;
 }
 
-/// Standard normal float32, |z| <= 6.66, error about 2 ulp. Nothing is spawned or allocated.
-/// An `isa` that this CPU lacks runs the best one that it has, with the same bits.
+/// Standard normal float32, |z| <= 6.77, relative error below 1e-6. Nothing is spawned or
+/// allocated. An `isa` that this CPU lacks runs the best one that it has, with the same bits.
 void fill_normal(float* out,
                  const NoiseRegion& region,
                  RowRange rows = {},

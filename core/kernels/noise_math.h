@@ -83,54 +83,54 @@ struct Floats {
   typename Ops::F v[4];
 };
 
-/// Philox 4x32-10 in every lane, see philox.h.
-template <class Ops>
-KINEMA_HOST_DEVICE inline Words<Ops> philox(Words<Ops> counter,
-                                            std::uint32_t key0,
-                                            std::uint32_t key1) {
-  using U = typename Ops::U;
-  const U multiplier0 = Ops::set(kPhiloxMultiplier0);
-  const U multiplier1 = Ops::set(kPhiloxMultiplier1);
-#ifdef __CUDA_ARCH__
-#pragma unroll
-#endif
+/// The keys of all rounds, in turn for words 0 and 2. In memory a vector unit reads and spreads one
+/// for free; computing them in the loop would not be.
+struct RoundKeys {
+  std::uint32_t v[2 * kPhiloxRounds];
+};
+
+KINEMA_HOST_DEVICE inline RoundKeys expand_key(std::uint32_t key0, std::uint32_t key1) {
+  RoundKeys keys{};
   for (int round = 0; round < kPhiloxRounds; ++round) {
+    keys.v[2 * round] = key0 + (static_cast<std::uint32_t>(round) * kPhiloxWeyl0);
+    keys.v[(2 * round) + 1] = key1 + (static_cast<std::uint32_t>(round) * kPhiloxWeyl1);
+  }
+  return keys;
+}
+
+/// Philox 4x32-10 in every lane, see philox.h.
+template <class Ops, int kRound = 0>
+KINEMA_ALWAYS_INLINE Words<Ops> philox(const Words<Ops>& counter, const RoundKeys& keys) {
+  if constexpr (kRound == kPhiloxRounds) {
+    return counter;
+  } else {
+    using U = typename Ops::U;
     U high0;
     U low0;
     U high1;
     U low1;
-    Ops::mul_wide(counter.v[0], multiplier0, high0, low0);
-    Ops::mul_wide(counter.v[2], multiplier1, high1, low1);
-    counter.v[0] = Ops::bit_xor(Ops::bit_xor(high1, counter.v[1]), Ops::set(key0));
-    counter.v[1] = low1;
-    counter.v[2] = Ops::bit_xor(Ops::bit_xor(high0, counter.v[3]), Ops::set(key1));
-    counter.v[3] = low0;
-    key0 += kPhiloxWeyl0;
-    key1 += kPhiloxWeyl1;
+    Ops::mul_wide(counter.v[0], Ops::set(kPhiloxMultiplier0), high0, low0);
+    Ops::mul_wide(counter.v[2], Ops::set(kPhiloxMultiplier1), high1, low1);
+    const Words<Ops> next{
+        {Ops::bit_xor(Ops::bit_xor(high1, counter.v[1]), Ops::set(keys.v[2 * kRound])),
+         low1,
+         Ops::bit_xor(Ops::bit_xor(high0, counter.v[3]), Ops::set(keys.v[(2 * kRound) + 1])),
+         low0}};
+    return philox<Ops, kRound + 1>(next, keys);
   }
-  return counter;
 }
 
 /// `mask` is all ones or all zeros in each lane.
 template <class Ops>
-KINEMA_HOST_DEVICE inline typename Ops::U select(typename Ops::U mask,
-                                                 typename Ops::U if_ones,
-                                                 typename Ops::U if_zeros) {
+KINEMA_ALWAYS_INLINE typename Ops::U select(typename Ops::U mask,
+                                            typename Ops::U if_ones,
+                                            typename Ops::U if_zeros) {
   return Ops::bit_xor(if_zeros, Ops::bit_and(mask, Ops::bit_xor(if_ones, if_zeros)));
-}
-
-/// high * 2^-16 + low * 2^-32 in one rounding (both products are exact), times `sign`.
-template <class Ops>
-KINEMA_HOST_DEVICE inline typename Ops::F join_halves(typename Ops::U high,
-                                                      typename Ops::U low,
-                                                      float sign) {
-  return Ops::add(Ops::mul(Ops::from_int(high), Ops::set(sign * 0x1p-16F)),
-                  Ops::mul(Ops::from_int(low), Ops::set(sign * 0x1p-32F)));
 }
 
 /// c0 + x * (c1 + x * (c2 + ...)).
 template <class Ops, class... Rest>
-KINEMA_HOST_DEVICE inline typename Ops::F horner(typename Ops::F x, float c0, Rest... rest) {
+KINEMA_ALWAYS_INLINE typename Ops::F horner(typename Ops::F x, float c0, Rest... rest) {
   if constexpr (sizeof...(rest) == 0) {
     static_cast<void>(x);
     return Ops::set(c0);
@@ -139,29 +139,26 @@ KINEMA_HOST_DEVICE inline typename Ops::F horner(typename Ops::F x, float c0, Re
   }
 }
 
-/// -2 ln((r + 1) * 2^-32) for any 32-bit r: from 44.36 (r = 0) down to 0 (r = 2^32 - 1).
+/// -2 ln u for the midpoint u = (r + 1/2) * 2^-32 of one of 2^32 equal parts of (0, 1): from 45.75
+/// (r = 0) down to 2^-32 (r = 2^32 - 1).
 template <class Ops>
-KINEMA_HOST_DEVICE inline typename Ops::F minus_two_log(typename Ops::U r) {
+KINEMA_ALWAYS_INLINE typename Ops::F minus_two_log(typename Ops::U r) {
   using F = typename Ops::F;
   using U = typename Ops::U;
-  const U low_half = Ops::set(std::uint32_t{0xFFFF});
   const F one = Ops::set(1.0F);
-  const F u = join_halves<Ops>(Ops::template shift_right<16>(r),
-                               Ops::add(Ops::bit_and(r, low_half), Ops::set(std::uint32_t{1})),
-                               1.0F);
-  // Close to 1 the rounding of u would cost relative accuracy; u - 1 itself is known exactly.
-  const U complement = Ops::bit_xor(r, Ops::set(std::uint32_t{0xFFFFFFFF}));
-  const F u_minus_one = join_halves<Ops>(
-      Ops::template shift_right<16>(complement), Ops::bit_and(complement, low_half), -1.0F);
+  // w = u in the lower half and 1 - u in the upper one, so that it is accurate at both ends.
+  const U upper = Ops::template shift_right_signed<31>(r);
+  const F w =
+      Ops::mul(Ops::add(Ops::from_int(Ops::bit_xor(r, upper)), Ops::set(0.5F)), Ops::set(0x1p-32F));
+  const U u_bits = select<Ops>(upper, Ops::bits(Ops::sub(one, w)), Ops::bits(w));
 
-  // u = m * 2^e with m in [sqrt(1/2), sqrt(2)) and -32 <= e <= 0.
-  const U u_bits = Ops::bits(u);
+  // u = m * 2^e with m in [sqrt(1/2), sqrt(2)) and -33 <= e <= 0; f = m - 1, which is -w for e = 0.
   const U e =
       Ops::template shift_right_signed<23>(Ops::sub(u_bits, Ops::set(std::uint32_t{0x3F3504F3})));
   const F m = Ops::from_bits(Ops::sub(u_bits, Ops::template shift_left<23>(e)));
   const F f = Ops::from_bits(select<Ops>(Ops::template shift_right_signed<31>(e),
                                          Ops::bits(Ops::sub(m, one)),
-                                         Ops::bits(u_minus_one)));
+                                         Ops::bits(Ops::sub(Ops::set(0.0F), w))));
   const F exponent = Ops::from_int(e);
 
   // ln(1 + f) = f - f^2 / 2 + f^3 P(f); ln 2 is split so that e times its head is exact.
@@ -184,9 +181,9 @@ KINEMA_HOST_DEVICE inline typename Ops::F minus_two_log(typename Ops::U r) {
 
 /// Cosine and sine of the angle 2 pi r / 2^32.
 template <class Ops>
-KINEMA_HOST_DEVICE inline void cos_sin(typename Ops::U r,
-                                       typename Ops::F& cosine,
-                                       typename Ops::F& sine) {
+KINEMA_ALWAYS_INLINE void cos_sin(typename Ops::U r,
+                                  typename Ops::F& cosine,
+                                  typename Ops::F& sine) {
   using F = typename Ops::F;
   using U = typename Ops::U;
   // Nearest quarter turn and the rest t in [-1/2, 1/2] quarter turns, in exact integers.
@@ -214,12 +211,12 @@ KINEMA_HOST_DEVICE inline void cos_sin(typename Ops::U r,
 }
 
 /// Two independent standard normal numbers (Box and Muller, 1958): the radius from r0, the angle
-/// from r1. |z| <= sqrt(64 ln 2) = 6.66.
+/// from r1. 0 < |(z0, z1)| <= sqrt(66 ln 2) = 6.77.
 template <class Ops>
-KINEMA_HOST_DEVICE inline void box_muller(typename Ops::U r0,
-                                          typename Ops::U r1,
-                                          typename Ops::F& z0,
-                                          typename Ops::F& z1) {
+KINEMA_ALWAYS_INLINE void box_muller(typename Ops::U r0,
+                                     typename Ops::U r1,
+                                     typename Ops::F& z0,
+                                     typename Ops::F& z1) {
   typename Ops::F cosine;
   typename Ops::F sine;
   cos_sin<Ops>(r1, cosine, sine);
@@ -230,7 +227,7 @@ KINEMA_HOST_DEVICE inline void box_muller(typename Ops::U r0,
 
 /// The four normal numbers of the four words of one Philox block.
 template <class Ops>
-KINEMA_HOST_DEVICE inline Floats<Ops> normals(const Words<Ops>& words) {
+KINEMA_ALWAYS_INLINE Floats<Ops> normals(const Words<Ops>& words) {
   Floats<Ops> z;
   box_muller<Ops>(words.v[0], words.v[1], z.v[0], z.v[1]);
   box_muller<Ops>(words.v[2], words.v[3], z.v[2], z.v[3]);
@@ -239,7 +236,7 @@ KINEMA_HOST_DEVICE inline Floats<Ops> normals(const Words<Ops>& words) {
 
 /// Uniform in [0, 1): the upper 24 bits of r, exact.
 template <class Ops>
-KINEMA_HOST_DEVICE inline typename Ops::F uniform(typename Ops::U r) {
+KINEMA_ALWAYS_INLINE typename Ops::F uniform(typename Ops::U r) {
   return Ops::mul(Ops::from_int(Ops::template shift_right<8>(r)), Ops::set(0x1p-24F));
 }
 

@@ -8,12 +8,13 @@
 #include <cstdint>
 
 #include "core/kernels/isa.h"
+#include "core/kernels/noise_math.h"
 
 namespace kinema::kernels {
 
-/// Key and counter words 1 to 3 of a row; word 0 is the column divided by four.
+/// Round keys and counter words 1 to 3 of a row; word 0 is the column divided by four.
 struct RowAddress {
-  std::uint32_t key[2];
+  noise_math::RoundKeys keys;
   std::uint32_t counter[3];
 };
 

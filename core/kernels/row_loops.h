@@ -15,12 +15,12 @@ namespace kinema::kernels {
 
 /// 4 * kLanes consecutive numbers, starting at column 4 * block, to contiguous memory.
 template <class Ops, Draw kDraw>
-inline void draw_blocks(void* out, const RowAddress& address, std::uint32_t block) {
+KINEMA_ALWAYS_INLINE void draw_blocks(void* out, const RowAddress& address, std::uint32_t block) {
   noise_math::Words<Ops> words{{Ops::add(Ops::set(block), Ops::lane_index()),
                                 Ops::set(address.counter[0]),
                                 Ops::set(address.counter[1]),
                                 Ops::set(address.counter[2])}};
-  words = noise_math::philox<Ops>(words, address.key[0], address.key[1]);
+  words = noise_math::philox<Ops>(words, address.keys);
   noise_math::Floats<Ops> numbers;
   if constexpr (kDraw == Draw::kNormal) {
     numbers = noise_math::normals<Ops>(words);
@@ -36,30 +36,51 @@ inline void draw_blocks(void* out, const RowAddress& address, std::uint32_t bloc
   Ops::store_interleaved(out, numbers);
 }
 
+/// Numbers from .. to - 1 of the 4 * kLanes at `block`; the first goes to `out`.
+template <class Ops, Draw kDraw>
+__attribute__((noinline)) void draw_some(unsigned char* out,
+                                         std::int64_t stride,
+                                         const RowAddress& address,
+                                         std::uint32_t block,
+                                         std::size_t from,
+                                         std::size_t to) {
+  // Floats and words have one size; the copies move bits and never look at them.
+  alignas(64) std::uint32_t chunk[4 * Ops::kLanes];
+  draw_blocks<Ops, kDraw>(chunk, address, block);
+  if (stride == 1) {
+    __builtin_memcpy(out, chunk + from, 4 * (to - from));
+    return;
+  }
+  for (std::size_t i = from; i < to; ++i) {
+    __builtin_memcpy(out, &chunk[i], 4);
+    out += 4 * stride;
+  }
+}
+
 template <class Ops, Draw kDraw>
 void draw_row(void* out,
               std::int64_t stride,
               const RowAddress& address,
               std::uint64_t first,
               std::uint64_t count) {
-  // Floats and words have one size; the copy below moves bits and never looks at them.
   constexpr std::uint64_t kStep = 4 * Ops::kLanes;
-  auto* const bytes = static_cast<unsigned char*>(out);
+  auto* bytes = static_cast<unsigned char*>(out);
   const std::uint64_t end = first + count;
-  for (std::uint64_t column = first & ~std::uint64_t{3}; column < end; column += kStep) {
-    const auto block = static_cast<std::uint32_t>(column >> 2U);
-    if (stride == 1 && column >= first && end - column >= kStep) {
-      draw_blocks<Ops, kDraw>(bytes + (4 * (column - first)), address, block);
-      continue;
+  const auto block = [](std::uint64_t column) { return static_cast<std::uint32_t>(column / 4); };
+  while (first < end) {
+    if (stride == 1 && first % 4 == 0) {
+      for (; end - first >= kStep; first += kStep, bytes += 4 * kStep) {
+        draw_blocks<Ops, kDraw>(bytes, address, block(first));
+      }
+      if (first == end) {
+        return;
+      }
     }
-    alignas(64) std::uint32_t chunk[kStep];
-    draw_blocks<Ops, kDraw>(chunk, address, block);
-    const std::uint64_t from = column >= first ? 0 : first - column;
-    const std::uint64_t to = end - column < kStep ? end - column : kStep;
-    for (std::uint64_t i = from; i < to; ++i) {
-      const auto position = static_cast<std::int64_t>(column + i - first);
-      __builtin_memcpy(bytes + (4 * position * stride), &chunk[i], 4);
-    }
+    const std::uint64_t from = first % 4;
+    const std::uint64_t to = end - first < kStep - from ? from + (end - first) : kStep;
+    draw_some<Ops, kDraw>(bytes, stride, address, block(first), from, to);
+    bytes += 4 * static_cast<std::int64_t>(to - from) * stride;
+    first += to - from;
   }
 }
 

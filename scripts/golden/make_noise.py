@@ -58,13 +58,11 @@ COS = ["-0x1.3bd3ccp+0", "0x1.03c1dep-2", "-0x1.55c664p-6", "0x1.d9f7bcp-11"]
 
 
 def minus_two_log(r):
-    u = f32(r + 1) * f32(2.0**-32)  # np.float32(int) rounds once: r + 1 < 2^53 is exact in double
-    u_bits = int(u.view(np.uint32))
+    upper = r >> 31
+    w = (f32(M32 - r if upper else r) + f32(0.5)) * f32(2.0**-32)
+    u_bits = int((f32(1) - w if upper else w).view(np.uint32))
     e = (u_bits - 0x3F3504F3) >> 23
-    if e < 0:
-        f = np.uint32(u_bits - (e << 23)).view(f32) - f32(1)
-    else:
-        f = -(f32(M32 - r) * f32(2.0**-32))
+    f = np.uint32(u_bits - (e << 23)).view(f32) - f32(1) if e < 0 else -w
     square = f * f
     tail = f * square * horner(f, LOG)
     tail = tail + f32(e) * f32(h("-0x1.bd0106p-13"))

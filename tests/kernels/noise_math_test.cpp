@@ -39,8 +39,8 @@ double error_in_ulp(double got, double want) {
 }
 
 double reference_minus_two_log(std::uint32_t r) {
-  const double below_one = (4294967295.0 - r) * 0x1p-32;
-  return -2.0 * std::log1p(-below_one);
+  return r < 0x80000000U ? -2.0 * std::log((r + 0.5) * 0x1p-32)
+                         : -2.0 * std::log1p(-(4294967295.5 - r) * 0x1p-32);
 }
 
 /// Cosine and sine of 2 pi r / 2^32, reduced in integers first.
@@ -62,30 +62,23 @@ std::pair<double, double> reference_cos_sin(std::uint32_t r) {
   }
 }
 
-TEST(NoiseMathTest, LogarithmIsWithinThreeUlp) {
+TEST(NoiseMathTest, LogarithmIsWithinFourUlp) {
   double worst = 0;
   for (const std::uint32_t r : sample_words()) {
     const float got = noise_math::minus_two_log<ScalarOps>(r);
-    ASSERT_GE(got, 0.0F) << r;
-    if (r == 0xFFFFFFFFU) {
-      EXPECT_EQ(got, 0.0F);
-      continue;
-    }
     ASSERT_GT(got, 0.0F) << r;
     worst = std::max(worst, error_in_ulp(got, reference_minus_two_log(r)));
   }
-  EXPECT_LT(worst, 2.5);
+  EXPECT_LT(worst, 3.3);  // 3.20 over all words
 }
 
-TEST(NoiseMathTest, RadiusIsWithinTwoUlp) {
+TEST(NoiseMathTest, RadiusIsWithinThreeUlp) {
   double worst = 0;
   for (const std::uint32_t r : sample_words()) {
-    if (r != 0xFFFFFFFFU) {
-      const float got = ScalarOps::sqrt(noise_math::minus_two_log<ScalarOps>(r));
-      worst = std::max(worst, error_in_ulp(got, std::sqrt(reference_minus_two_log(r))));
-    }
+    const float got = ScalarOps::sqrt(noise_math::minus_two_log<ScalarOps>(r));
+    worst = std::max(worst, error_in_ulp(got, std::sqrt(reference_minus_two_log(r))));
   }
-  EXPECT_LT(worst, 2.0);
+  EXPECT_LT(worst, 2.3);  // 2.18 over all words
 }
 
 TEST(NoiseMathTest, CosineAndSineAreWithinThreeUlp) {
@@ -150,7 +143,7 @@ TEST(NoiseMathTest, ExtremeWordsGiveFiniteNumbersWithinTheBound) {
       largest = std::max({largest, std::fabs(z0), std::fabs(z1)});
     }
   }
-  EXPECT_NEAR(largest, std::sqrt(64 * std::numbers::ln2), 1e-5);
+  EXPECT_NEAR(largest, std::sqrt(66 * std::numbers::ln2), 1e-5);
 }
 
 TEST(NoiseMathTest, UniformCoversZeroToBelowOne) {
