@@ -73,7 +73,8 @@ std::size_t packed_floats(const NarrowLinear& linear) noexcept {
 }
 
 std::size_t scratch_floats(const NarrowLinear& linear) noexcept {
-  return static_cast<std::size_t>(kOutputBlock * (kWideStride + padded_tokens(linear)));
+  return static_cast<std::size_t>(kOutputBlock *
+                                  (kWideStride + padded_tokens(linear) + kSumPadding));
 }
 
 std::int64_t num_pack_parts(const NarrowLinear& linear) noexcept {

@@ -34,6 +34,7 @@ struct NarrowLinearKernels {
 /// Row distance of widened weights in scratch: not a power of two, so that the rows of a tile do
 /// not fall on the same cache lines.
 inline constexpr std::int64_t kWideStride = kSumBlock + 16;
+inline constexpr std::int64_t kSumPadding = 16;  ///< the same for the rows of sums
 
 namespace {  // each instruction set has its own copies; none may be linked into another file
 
@@ -142,6 +143,25 @@ struct NarrowLinearLoops {
     }
   }
 
+  /// Asks for a part of the next piece of the weight: its rows are too short for the hardware to
+  /// see the pattern. `part` of `parts` equal parts of rows [row, row + rows) from input `block`
+  /// on.
+  static void prefetch(const NarrowLinear& p,
+                       std::int64_t row,
+                       std::int64_t rows,
+                       std::int64_t block,
+                       std::int64_t part,
+                       std::int64_t parts) {
+    constexpr std::int64_t kLine = 64;
+    const std::int64_t size = p.type == WeightType::kF32 ? 4 : 2;
+    const std::int64_t length = std::min(kSumBlock, p.in - block);
+    const std::int64_t lines = (length * size + kLine - 1) / kLine;
+    const char* from = static_cast<const char*>(p.weight) + (row * p.in + block) * size;
+    for (std::int64_t i = rows * lines * part / parts; i < rows * lines * (part + 1) / parts; ++i) {
+      __builtin_prefetch(from + (i / lines) * p.in * size + (i % lines) * kLine, 0, 2);
+    }
+  }
+
   /// At most kOutputBlock outputs.
   static void block_outputs(const NarrowLinear& p,
                             const float* packed,
@@ -149,19 +169,23 @@ struct NarrowLinearLoops {
                             std::int64_t begin,
                             std::int64_t count) {
     const std::int64_t all = padded(p.tokens);
+    const std::int64_t stride = all + kSumPadding;
     float* wide = scratch;
     float* sums = scratch + kOutputBlock * kWideStride;
     for (std::int64_t block = 0; block < p.in; block += kSumBlock) {
       const std::int64_t length = std::min(kSumBlock, p.in - block);
       widen(p, wide, begin, count, block, length);
       for (std::int64_t first = 0; first < all; first += kPanel) {
+        if (block + kSumBlock < p.in) {
+          prefetch(p, begin, count, block + kSumBlock, first / kPanel, all / kPanel);
+        }
         const float* panel = packed + block * all + first * length;
         for (std::int64_t o = 0; o < count; o += Lanes::kTileOutputs) {
           const int outputs =
               static_cast<int>(std::min<std::int64_t>(Lanes::kTileOutputs, count - o));
           tile_of<Lanes::kTileOutputs>(outputs,
-                                       sums + o * all + first,
-                                       all,
+                                       sums + o * stride + first,
+                                       stride,
                                        wide + o * kWideStride,
                                        panel,
                                        length,
@@ -172,7 +196,7 @@ struct NarrowLinearLoops {
     for (std::int64_t token = 0; token < p.tokens; ++token) {
       float* to = p.y + token * p.out + begin;
       for (std::int64_t o = 0; o < count; ++o) {
-        to[o] = sums[o * all + token] + (p.bias == nullptr ? 0.0F : p.bias[begin + o]);
+        to[o] = sums[o * stride + token] + (p.bias == nullptr ? 0.0F : p.bias[begin + o]);
       }
     }
   }
