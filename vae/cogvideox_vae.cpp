@@ -12,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "vae/norm_kernels.h"
+#include "vae/winograd.h"
 
 namespace kinema::vae {
 namespace {
@@ -50,7 +51,7 @@ Tensor norm_act_conv(const Tensor& x,
     state->cache = input.narrow(2, s[2], past).clone(c10::MemoryFormat::ChannelsLast3d);
     state->chunks += 1;
   }
-  return conv.conv->forward(input);
+  return convolve(*conv.conv, input);
 }
 
 CogVideoXResnetOptions resnet_options(const CogVideoXVaeConfig& config, bool decoder) {

@@ -18,22 +18,15 @@
 #include <ATen/ops/zeros.h>
 
 #include "core/base/error.h"
-
-// One build runs on every x86-64 CPU; the loops over channels are compiled twice.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
-#define KINEMA_VAE_SANITIZED  // the choice at load time runs before the sanitizer is ready
-#endif
-#endif
-#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(KINEMA_VAE_SANITIZED)
-#define KINEMA_VAE_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define KINEMA_VAE_CLONES
-#endif
+#include "vae/cpu_clones.h"
 
 namespace kinema::vae {
 namespace {
+
+/// Untyped, because clang and the compiler of LibTorch mangle const_data_ptr<float>() differently.
+const float* float_data(const Tensor& x) {
+  return static_cast<const float*>(x.const_data_ptr());
+}
 
 /// Positions summed in fp32 before the sums go to double.
 constexpr std::int64_t kSumBlock = 64;
@@ -141,7 +134,7 @@ void map_rows(Tensor& out,
         buffer = target_row;
       } else {
         buffer.copy_(at::from_blob(const_cast<void*>(source), {elements}, x.options()));
-        work(row, buffer.mutable_data_ptr<float>(), buffer.const_data_ptr<float>());
+        work(row, buffer.mutable_data_ptr<float>(), float_data(buffer));
       }
       if (activation.has_value()) {
         nn::activate_inplace(buffer, *activation);
@@ -193,14 +186,14 @@ void sum_rows(const Tensor& x,
   for (std::int64_t row = begin; row < end; ++row) {
     const float* data = nullptr;
     if (x.scalar_type() == at::kFloat) {
-      data = x.const_data_ptr<float>() + rows.offset(row);
+      data = float_data(x) + rows.offset(row);
     } else {
       const auto* source =
           static_cast<const char*>(x.const_data_ptr()) +
           static_cast<std::size_t>(rows.offset(row)) * static_cast<std::size_t>(x.element_size());
       buffer = at::from_blob(const_cast<char*>(source), {rows.row_elements()}, x.options())
                    .to(at::kFloat);
-      data = buffer.const_data_ptr<float>();
+      data = float_data(buffer);
     }
     for (std::int64_t done = 0; done < rows.columns; done += kSumBlock) {
       const std::int64_t positions = std::min(kSumBlock, rows.columns - done);
@@ -262,7 +255,7 @@ GroupStatistics group_statistics_rows(const Tensor& x,
   for (std::int64_t b = 0; b < rows.batch; ++b) {
     const Tensor pivot =
         x.select(0, b).select(1, 0).select(1, 0).select(1, 0).to(at::kFloat).contiguous();
-    const auto* pivot_data = pivot.const_data_ptr<float>();
+    const auto* pivot_data = float_data(pivot);
     std::vector<double> sums(kParts * 2 * channels, 0.0);
     at::parallel_for(0, kParts, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t part = begin; part < end; ++part) {
@@ -342,8 +335,8 @@ void affine_activate_out(Tensor& out,
   const auto frame_of = nearest_frames(x_rows->frames, cell_frames, first_apart);
   const auto row_of = nearest(x_rows->rows, cell_rows, 0);
   const auto column_of = nearest(x_rows->columns, cell_columns, 0);
-  const auto* scale_data = scale_cells.const_data_ptr<float>();
-  const auto* shift_data = shift_cells.const_data_ptr<float>();
+  const auto* scale_data = float_data(scale_cells);
+  const auto* shift_data = float_data(shift_cells);
   const std::int64_t channels = x_rows->channels;
   map_rows(out,
            x_BCTHW,
@@ -386,7 +379,7 @@ void rms_norm_activate_out(Tensor& out,
     out.copy_(y);
     return;
   }
-  const auto* gamma_data = gamma.const_data_ptr<float>();
+  const auto* gamma_data = float_data(gamma);
   map_rows(out,
            x_BCTHW,
            *out_rows,

@@ -17,16 +17,6 @@ namespace {
 
 constexpr const char* kPlace = "vae.open_sora";
 
-/// The autoencoder of SDXL, which the published config names and does not spell out.
-SdVaeConfig sdxl_vae_config() {
-  SdVaeConfig config;
-  config.block_out_channels = {128, 256, 512, 512};
-  config.layers_per_block = 2;
-  config.sample_size = 512;
-  config.scaling_factor = 0.13025;
-  return config;
-}
-
 /// One number or a list of them.
 bool read_numbers(JsonReader& reader, const char* key, std::vector<double>& values) {
   const Json* found = reader.find(key);
@@ -108,12 +98,7 @@ class OpenSoraCodec final : public Codec {
   [[nodiscard]] StepRule decode_rule() const override { return rule(micro_latents()); }
 
   [[nodiscard]] std::optional<std::int64_t> latent_frames(std::int64_t frames) const override {
-    const auto& temporal = module_->config().temporal;
-    if (!micro_frames().has_value()) {
-      return temporal.latent_frames(frames);
-    }
-    return frames / *micro_frames() * *micro_latents() +
-           temporal.latent_frames(frames % *micro_frames());
+    return module_->config().latent_frames(frames);
   }
   /// The most; a clip that was padded on the left is shorter.
   [[nodiscard]] std::int64_t video_frames(std::int64_t latents) const override {
@@ -142,9 +127,7 @@ class OpenSoraCodec final : public Codec {
     return module_->config().micro_frame_size;
   }
   [[nodiscard]] std::optional<std::int64_t> micro_latents() const {
-    const auto frames = micro_frames();
-    return frames.has_value() ? std::optional(module_->config().temporal.latent_frames(*frames))
-                              : std::nullopt;
+    return module_->config().micro_latents();
   }
 
   [[nodiscard]] static StepRule rule(std::optional<std::int64_t> size) {
@@ -176,6 +159,15 @@ class OpenSoraCodec final : public Codec {
 };
 
 }  // namespace
+
+SdVaeConfig sdxl_vae_config() {
+  SdVaeConfig config;
+  config.block_out_channels = {128, 256, 512, 512};
+  config.layers_per_block = 2;
+  config.sample_size = 512;
+  config.scaling_factor = 0.13025;
+  return config;
+}
 
 std::int64_t TemporalVaeConfig::temporal_ratio() const {
   return std::int64_t{1} << std::count(
@@ -252,7 +244,6 @@ OpenSoraVaeConfig OpenSoraVaeConfig::from_json(const Json& json,
                                                const std::string& subject,
                                                Logger& logger) {
   OpenSoraVaeConfig config;
-  config.spatial = sdxl_vae_config();
   config.micro_frame_size = std::nullopt;
   config.micro_batch_size = std::nullopt;
   JsonReader reader(json, {.place = kPlace, .subject = subject});
@@ -283,6 +274,19 @@ OpenSoraVaeConfig OpenSoraVaeConfig::from_json(const Json& json,
   warn_unknown_keys(logger, subject, reader.unknown_keys());
   config.validate(subject);
   return config;
+}
+
+std::optional<std::int64_t> OpenSoraVaeConfig::micro_latents() const {
+  return micro_frame_size.has_value() ? std::optional(temporal.latent_frames(*micro_frame_size))
+                                      : std::nullopt;
+}
+
+std::int64_t OpenSoraVaeConfig::latent_frames(std::int64_t frames) const {
+  if (!micro_frame_size.has_value()) {
+    return temporal.latent_frames(frames);
+  }
+  return frames / *micro_frame_size * *micro_latents() +
+         temporal.latent_frames(frames % *micro_frame_size);
 }
 
 void OpenSoraVaeConfig::validate(const std::string& subject) const {

@@ -58,6 +58,9 @@ struct TemporalVaeConfig {
   }
 };
 
+/// The image autoencoder of SDXL at full size.
+[[nodiscard]] SdVaeConfig sdxl_vae_config();
+
 struct OpenSoraVaeConfig {
   std::optional<std::int64_t> micro_frame_size = 17;  ///< nothing: the clip in one piece
   std::optional<std::int64_t> micro_batch_size = 4;   ///< frames at a time in the image autoencoder
@@ -66,7 +69,7 @@ struct OpenSoraVaeConfig {
   /// The file has single numbers; the buffers are scalars then.
   bool scalar_normalisation = false;
   /// Of SDXL: the published file only names it. A key "_vae_2d_config" replaces it.
-  SdVaeConfig spatial{};
+  SdVaeConfig spatial = sdxl_vae_config();
   TemporalVaeConfig temporal{};
 
   /// Throws kBadCheckpoint [config.*, vae.config].
@@ -75,6 +78,10 @@ struct OpenSoraVaeConfig {
                                      Logger& logger = null_logger());
   void validate(const std::string& subject) const;
   bool operator==(const OpenSoraVaeConfig&) const = default;
+
+  /// Latents of one micro clip; nothing without micro clips.
+  [[nodiscard]] std::optional<std::int64_t> micro_latents() const;
+  [[nodiscard]] std::int64_t latent_frames(std::int64_t frames) const;
 };
 
 /// x + conv2(silu(norm2(conv1(silu(norm1(x)))))), conv3 (1x1x1) on x where widths differ; the

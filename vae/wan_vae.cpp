@@ -14,6 +14,7 @@
 #include "vae/causal_conv3d.h"
 #include "vae/cogvideox_vae.h"
 #include "vae/norm_kernels.h"
+#include "vae/winograd.h"
 
 namespace kinema::vae {
 namespace {
@@ -52,7 +53,7 @@ Tensor norm_silu_conv(const Tensor& x,
     state->cache = input.narrow(2, s[2], past).clone(c10::MemoryFormat::ChannelsLast3d);
     state->chunks += 1;
   }
-  return conv.forward(input);
+  return convolve(conv, input);
 }
 
 /// The container of the reference's Sequential; index 0 has no parameters.
