@@ -40,7 +40,7 @@ std::int64_t parse_count(std::string_view text, std::string_view sections) {
 }
 
 float value_at(const Tensor& table, std::int64_t step) {
-  return table.const_data_ptr<float>()[step];
+  return static_cast<const float*>(table.const_data_ptr())[step];
 }
 
 }  // namespace

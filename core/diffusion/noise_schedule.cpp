@@ -408,7 +408,7 @@ Tensor add_noise_at(std::span<const double> alphas_cumprod,
   const Tensor signal = at::empty({x0.size(0)}, at::kDouble);
   const Tensor level = at::empty_like(signal);
   for (std::int64_t b = 0; b < x0.size(0); ++b) {
-    const std::int64_t time = times.const_data_ptr<std::int64_t>()[b];
+    const std::int64_t time = static_cast<const std::int64_t*>(times.const_data_ptr())[b];
     if (time < 0 || time >= static_cast<std::int64_t>(alphas_cumprod.size())) {
       throw Error(ErrorKind::kInvalidArgument,
                   {.code = "schedule.timestep",

@@ -46,10 +46,10 @@ enum class SamplerKind {
 
 /// What one run asks of a schedule. A field that the sampler has no use for is an error.
 struct ScheduleRequest {
-  std::int64_t num_steps = 0;     ///< 0: the length of `timesteps` or `sigmas`
-  std::vector<double> timesteps;  ///< falling, in the unit of timesteps()
-  std::vector<double> sigmas;     ///< falling; for euler with the final one
-  std::optional<double> mu;       ///< dynamic shift, for samplers with use_dynamic_shifting
+  std::int64_t num_steps = 0;       ///< 0: the length of `timesteps` or `sigmas`
+  std::vector<double> timesteps{};  ///< falling, in the unit of timesteps()
+  std::vector<double> sigmas{};     ///< falling; for euler with the final one
+  std::optional<double> mu{};       ///< dynamic shift, for samplers with use_dynamic_shifting
 
   std::int64_t height = 0;      ///< pixels; rflow with use_timestep_transform needs these three
   std::int64_t width = 0;       ///< pixels

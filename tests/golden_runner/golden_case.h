@@ -89,6 +89,9 @@ struct Kind {
 // One function per area; a new area adds its file and its line in all_kinds().
 [[nodiscard]] std::vector<Kind> text_kinds();
 [[nodiscard]] std::vector<Kind> tokenizer_kinds();
+[[nodiscard]] std::vector<Kind> diffusion_kinds();
+[[nodiscard]] std::vector<Kind> vae_kinds();
+[[nodiscard]] std::vector<Kind> vae_foreign_kinds();
 [[nodiscard]] std::vector<Kind> all_kinds();
 
 }  // namespace kinema::golden

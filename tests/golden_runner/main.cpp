@@ -155,6 +155,21 @@ std::vector<Kind> all_kinds() {
     kinds.push_back(kind);
   }
 #endif
+#ifdef KINEMA_GOLDEN_DIFFUSION
+  for (const Kind& kind : diffusion_kinds()) {
+    kinds.push_back(kind);
+  }
+#endif
+#ifdef KINEMA_GOLDEN_VAE_FOREIGN
+  for (const Kind& kind : vae_foreign_kinds()) {
+    kinds.push_back(kind);
+  }
+#endif
+#ifdef KINEMA_GOLDEN_VAE
+  for (const Kind& kind : vae_kinds()) {
+    kinds.push_back(kind);
+  }
+#endif
   return kinds;
 }
 
