@@ -124,11 +124,20 @@ class DecodeStream {
   [[nodiscard]] virtual std::int64_t state_bytes() const = 0;
 };
 
+/// The two files of a model, where they do not lie in one folder.
+struct ModelFiles {
+  std::string config;   ///< path of config.json
+  std::string weights;  ///< safetensors file, index or folder
+};
+
 class Autoencoder {
  public:
   /// Loads a Hugging Face folder (config.json and safetensors). Throws kBadCheckpoint [vae.config,
   /// vae.class, config.*, weights.*], kIo [io.*].
   static std::unique_ptr<Autoencoder> load(const std::string& folder,
+                                           const tensor::Place& place,
+                                           Logger& logger = null_logger());
+  static std::unique_ptr<Autoencoder> load(const ModelFiles& files,
                                            const tensor::Place& place,
                                            Logger& logger = null_logger());
   explicit Autoencoder(std::unique_ptr<Codec> codec);

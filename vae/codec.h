@@ -116,9 +116,9 @@ class Codec {
                                              std::int64_t ratio,
                                              bool encoding);
 
-/// What a load function gets: the folder's config.json (parsed) and where to put the model.
+/// What a load function gets: the parsed config.json and where to put the model.
 struct CodecSource {
-  std::string folder;
+  std::string folder;  ///< of the weights, or their file: what io::Checkpoint::open() takes
   Json config;
   tensor::Place place{};
 };

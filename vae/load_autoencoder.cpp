@@ -71,22 +71,29 @@ std::unique_ptr<Codec> load_codec(const CodecSource& source, Logger& logger) {
 std::unique_ptr<Autoencoder> Autoencoder::load(const std::string& folder,
                                                const tensor::Place& place,
                                                Logger& logger) {
-  const std::string path = folder + "/config.json";
+  return load(ModelFiles{folder + "/config.json", folder}, place, logger);
+}
+
+std::unique_ptr<Autoencoder> Autoencoder::load(const ModelFiles& files,
+                                               const tensor::Place& place,
+                                               Logger& logger) {
   CodecSource source = {
-      folder, read_json_file(path, {.place = "vae.config", .subject = path}), place};
+      files.weights,
+      read_json_file(files.config, {.place = "vae.config", .subject = files.config}),
+      place};
   if (!source.config.is_object()) {
     throw Error(ErrorKind::kBadCheckpoint,
                 {.code = "vae.config",
                  .place = "vae.load",
-                 .subject = path,
+                 .subject = files.config,
                  .expected = "a JSON object",
                  .got = source.config.type_name()});
   }
   return tensor::with_torch_errors("vae.load", [&] {
     auto vae = std::make_unique<Autoencoder>(load_codec(source, logger));
     const AutoencoderInfo& info = vae->info();
-    logger.info(fmt::format("loaded autoencoder folder={} family={} parameters={} time={} place={}",
-                            folder,
+    logger.info(fmt::format("loaded autoencoder path={} family={} parameters={} time={} place={}",
+                            files.weights,
                             info.family,
                             info.num_parameters,
                             to_string(info.time_mode),
