@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
+#include <utility>
 
 #include "media/demuxer.h"
 
@@ -248,7 +248,7 @@ void FrameConverter::scale(const AVFrame& frame, std::uint8_t* target, int strid
   sws_scale(scaler_.get(), frame.data, frame.linesize, 0, frame.height, planes, strides);
 }
 
-void FrameConverter::compose_alpha(std::uint8_t* rgba,
+void FrameConverter::compose_alpha(const std::uint8_t* rgba,
                                    std::ptrdiff_t stride,
                                    Shape shape,
                                    std::uint8_t* rgb) const {
@@ -265,22 +265,49 @@ void FrameConverter::compose_alpha(std::uint8_t* rgba,
   }
 }
 
+void FrameConverter::scale_to_scratch(const AVFrame& frame, Shape shape, AVPixelFormat format) {
+  const auto width = static_cast<int>(shape.width);
+  const auto height = static_cast<int>(shape.height);
+  if (!scratch_ || scratch_->width != width || scratch_->height != height ||
+      scratch_->format != format) {
+    FramePtr scratch = new_frame(kReaderPlace);
+    scratch->width = width;
+    scratch->height = height;
+    scratch->format = format;
+    if (av_frame_get_buffer(scratch.get(), 64) < 0) {
+      throw Error(
+          ErrorKind::kOutOfMemory,
+          {.code = "out_of_memory", .place = kReaderPlace, .subject = "a converted picture"});
+    }
+    scratch_ = std::move(scratch);
+  }
+  scale(frame, scratch_->data[0], scratch_->linesize[0]);
+}
+
+void FrameConverter::tone_map(const AVFrame& frame,
+                              ToneMapper::Transfer transfer,
+                              Shape shape,
+                              std::uint8_t* rgb) {
+  const bool wide = frame.color_primaries == AVCOL_PRI_BT2020;
+  const double peak = content_peak(frame);
+  if (!tone_mapper_ || tone_mapper_->transfer() != transfer ||
+      tone_mapper_->bt2020_primaries() != wide || tone_map_peak_ != peak) {
+    tone_mapper_.emplace(transfer, peak, wide);
+    tone_map_peak_ = peak;
+  }
+  const std::size_t values = static_cast<std::size_t>(shape.width) * 3;
+  for (std::int64_t y = 0; y < shape.height; ++y) {
+    const auto* row =
+        reinterpret_cast<const std::uint16_t*>(scratch_->data[0] + y * scratch_->linesize[0]);
+    tone_mapper_->map_row({row, values}, {rgb + static_cast<std::size_t>(y) * values, values});
+  }
+}
+
 void FrameConverter::convert(const AVFrame& frame,
                              Rational aspect,
                              Orientation orientation,
                              const std::string& path,
                              VideoFrame& out) {
-  convert_colors(frame, aspect, orientation, path, out);
-  if (is_limited_grey(frame)) {
-    expand_range(out.rgb_HWC);
-  }
-}
-
-void FrameConverter::convert_colors(const AVFrame& frame,
-                                    Rational aspect,
-                                    Orientation orientation,
-                                    const std::string& path,
-                                    VideoFrame& out) {
   const Shape shape = square_size(frame.width, frame.height, aspect, path);
   const auto mapping = needed_mapping(frame);
   const bool alpha = !mapping && has_alpha(static_cast<AVPixelFormat>(frame.format));
@@ -289,76 +316,45 @@ void FrameConverter::convert_colors(const AVFrame& frame,
                                        : AV_PIX_FMT_RGB24;
   prepare(frame, shape, format);
 
-  const auto bytes = static_cast<std::size_t>(shape.width * shape.height * 3);
+  const auto row_bytes = static_cast<std::size_t>(shape.width) * 3;
+  const std::size_t bytes = row_bytes * static_cast<std::size_t>(shape.height);
   out.width = orientation.swaps_sides() ? shape.height : shape.width;
   out.height = orientation.swaps_sides() ? shape.width : shape.height;
   out.rgb_HWC.resize(bytes);
   out.tone_mapped = mapping.has_value();
   const bool turned = orientation != Orientation{};
+  const bool plain = !mapping && !alpha;
 
   // swscale may write whole vectors: rows that end within one need room behind them.
-  if (!mapping && !alpha && !turned && shape.width % 32 == 0) {
-    scale(frame, out.rgb_HWC.data(), static_cast<int>(shape.width * 3));
-    return;
-  }
-  if (!scratch_ || scratch_->width != shape.width || scratch_->height != shape.height ||
-      scratch_->format != format) {
-    scratch_ = new_frame(kReaderPlace);
-    scratch_->width = static_cast<int>(shape.width);
-    scratch_->height = static_cast<int>(shape.height);
-    scratch_->format = format;
-    if (av_frame_get_buffer(scratch_.get(), 64) < 0) {
-      scratch_.reset();
-      throw Error(ErrorKind::kOutOfMemory,
-                  {.code = "out_of_memory", .place = kReaderPlace, .subject = path});
-    }
-  }
-  scale(frame, scratch_->data[0], scratch_->linesize[0]);
-  const std::ptrdiff_t stride = scratch_->linesize[0];
-  const std::size_t row_bytes = static_cast<std::size_t>(shape.width) * 3;
-  if (!mapping && !alpha) {
-    if (turned) {
-      orient_rgb(
-          scratch_->data[0], stride, shape.width, shape.height, orientation, out.rgb_HWC.data());
-      return;
-    }
-    for (std::int64_t y = 0; y < shape.height; ++y) {
-      std::memcpy(out.rgb_HWC.data() + static_cast<std::size_t>(y) * row_bytes,
-                  scratch_->data[0] + y * stride,
-                  row_bytes);
-    }
-    return;
-  }
-
-  std::uint8_t* packed = out.rgb_HWC.data();
-  if (turned) {
-    upright_scratch_.resize(bytes);
-    packed = upright_scratch_.data();
-  }
-  if (alpha) {
-    compose_alpha(scratch_->data[0], stride, shape, packed);
+  if (plain && !turned && shape.width % 32 == 0) {
+    scale(frame, out.rgb_HWC.data(), static_cast<int>(row_bytes));
   } else {
-    const bool wide = frame.color_primaries == AVCOL_PRI_BT2020;
-    const double peak = content_peak(frame);
-    if (!tone_mapper_ || tone_mapper_->transfer() != *mapping ||
-        tone_mapper_->bt2020_primaries() != wide ||
-        (mapping == ToneMapper::Transfer::kPq &&
-         tone_mapper_->peak_nits() != std::clamp(peak, 203.0, 10000.0))) {
-      tone_mapper_.emplace(*mapping, peak, wide);
+    scale_to_scratch(frame, shape, format);
+    const std::uint8_t* source = scratch_->data[0];
+    std::ptrdiff_t stride = scratch_->linesize[0];
+    if (!plain) {
+      if (turned) {
+        upright_scratch_.resize(bytes);
+      }
+      std::uint8_t* packed = turned ? upright_scratch_.data() : out.rgb_HWC.data();
+      mapping ? tone_map(frame, *mapping, shape, packed)
+              : compose_alpha(source, stride, shape, packed);
+      source = packed;
+      stride = static_cast<std::ptrdiff_t>(row_bytes);
     }
-    for (std::int64_t y = 0; y < shape.height; ++y) {
-      const auto* row = reinterpret_cast<const std::uint16_t*>(scratch_->data[0] + y * stride);
-      tone_mapper_->map_row({row, row_bytes},
-                            {packed + static_cast<std::size_t>(y) * row_bytes, row_bytes});
+    if (turned) {
+      orient_rgb(source, stride, shape.width, shape.height, orientation, out.rgb_HWC.data());
+    } else if (plain) {
+      av_image_copy_plane(out.rgb_HWC.data(),
+                          static_cast<int>(row_bytes),
+                          source,
+                          static_cast<int>(stride),
+                          static_cast<int>(row_bytes),
+                          static_cast<int>(shape.height));
     }
   }
-  if (turned) {
-    orient_rgb(packed,
-               static_cast<std::ptrdiff_t>(row_bytes),
-               shape.width,
-               shape.height,
-               orientation,
-               out.rgb_HWC.data());
+  if (is_limited_grey(frame)) {
+    expand_range(out.rgb_HWC);
   }
 }
 

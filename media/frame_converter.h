@@ -69,14 +69,14 @@ class FrameConverter {
     int width, height, format, out_width, out_height, out_format, matrix, full_range;
     bool operator==(const Key&) const = default;
   };
-  void convert_colors(const AVFrame& frame,
-                      Rational aspect,
-                      Orientation orientation,
-                      const std::string& path,
-                      VideoFrame& out);
   void prepare(const AVFrame& frame, Shape shape, AVPixelFormat out_format);
   void scale(const AVFrame& frame, std::uint8_t* target, int stride);
-  void compose_alpha(std::uint8_t* rgba,
+  void scale_to_scratch(const AVFrame& frame, Shape shape, AVPixelFormat format);
+  void tone_map(const AVFrame& frame,
+                ToneMapper::Transfer transfer,
+                Shape shape,
+                std::uint8_t* rgb);
+  void compose_alpha(const std::uint8_t* rgba,
                      std::ptrdiff_t stride,
                      Shape shape,
                      std::uint8_t* rgb) const;
@@ -87,6 +87,7 @@ class FrameConverter {
   FramePtr scratch_;
   std::vector<std::uint8_t> upright_scratch_;
   std::optional<ToneMapper> tone_mapper_;
+  double tone_map_peak_ = 0.0;
 };
 
 /// HDR kind of a frame or stream by its transfer.

@@ -7,76 +7,13 @@
 #include <limits>
 #include <utility>
 
+#include "media/describe_video.h"
 #include "media/frame_converter.h"
 #include "media/frame_source.h"
 #include "media/packet_index.h"
 #include "media/timeline.h"
 
 namespace kinema::media {
-namespace {
-
-Rational to_rational(AVRational value) {
-  return {value.num, value.den};
-}
-
-std::string pixel_format_name(int format) {
-  const char* name = av_get_pix_fmt_name(static_cast<AVPixelFormat>(format));
-  return name == nullptr ? "" : name;
-}
-
-}  // namespace
-
-std::string_view to_string(HdrKind kind) noexcept {
-  switch (kind) {
-    case HdrKind::kPq:
-      return "pq";
-    case HdrKind::kHlg:
-      return "hlg";
-    case HdrKind::kNone:
-      break;
-  }
-  return "none";
-}
-
-std::string_view to_string(ReadStatus status) noexcept {
-  switch (status) {
-    case ReadStatus::kChanged:
-      return "changed";
-    case ReadStatus::kTruncated:
-      return "truncated";
-    case ReadStatus::kCorrupt:
-      return "corrupt";
-    case ReadStatus::kBadTimestamps:
-      return "bad_timestamps";
-    case ReadStatus::kOk:
-      break;
-  }
-  return "ok";
-}
-
-double ReadReport::corrupt_ratio() const noexcept {
-  const std::int64_t all = frames + undecodable_packets;
-  return all == 0
-             ? 0.0
-             : static_cast<double>(corrupt_frames + undecodable_packets) / static_cast<double>(all);
-}
-
-ReadStatus ReadReport::status() const noexcept {
-  if (changed) {
-    return ReadStatus::kChanged;
-  }
-  if (truncated) {
-    return ReadStatus::kTruncated;
-  }
-  if (corrupt_ratio() > 0.05) {
-    return ReadStatus::kCorrupt;
-  }
-  if (repaired_timestamps * 100 > frames) {
-    return ReadStatus::kBadTimestamps;
-  }
-  return ReadStatus::kOk;
-}
-
 class VideoReader::Impl {
  public:
   Impl(const std::string& path, const ReadOptions& options);
@@ -99,10 +36,7 @@ class VideoReader::Impl {
   void open();
   void start_times();
   [[noreturn]] void fail_without_frames();
-  void describe(const AVFrame& frame);
-  void describe_rate();
   void refine_rate();
-  void describe_stream();
   [[nodiscard]] bool fetch(TimedFrame& timed);
   void deliver(TimedFrame timed, VideoFrame& frame);
   void count(const VideoFrame& frame, bool after_loss);
@@ -112,7 +46,6 @@ class VideoReader::Impl {
   [[nodiscard]] bool jump_to(std::int64_t index);
   [[nodiscard]] bool land_on(std::int64_t key, std::int64_t index);
   [[nodiscard]] const PacketIndex& packet_index();
-  [[nodiscard]] Rational guess_fps() const;
 
   std::string path_;
   ReadOptions options_;
@@ -139,10 +72,12 @@ VideoReader::Impl::Impl(const std::string& path, const ReadOptions& options)
 }
 
 void VideoReader::Impl::open() {
-  describe_stream();
+  info = describe_stream(source_.demuxer(), orientation_);
+  report.declared_frames = info.declared_frames;
+  stores_decode_times_ = info.container == "avi";
   start_times();
   const DecodedFrame& first = pending_.front();
-  describe(*first.frame);
+  describe_frame(*first.frame, info);
   const FrameConverter::Shape shape =
       converter_.square_size(first.frame->width, first.frame->height, first.aspect, path_);
   info.sample_aspect_ratio = first.aspect;
@@ -235,84 +170,6 @@ void VideoReader::Impl::fail_without_frames() {
                   "pictures that decode",
                   std::to_string(demuxer.packets()) + " packets and no picture" +
                       (why.empty() ? "" : " (" + why + ")"));
-}
-
-void VideoReader::Impl::describe_stream() {
-  const Demuxer& demuxer = source_.demuxer();
-  const AVFormatContext& format = demuxer.format();
-  const AVStream& stream = demuxer.stream();
-  info.container = format.iformat->name;
-  stores_decode_times_ = info.container == "avi";
-  info.codec = avcodec_get_name(stream.codecpar->codec_id);
-  info.num_streams = format.nb_streams;
-  info.num_video_streams = demuxer.num_video_streams();
-  info.stream_index = stream.index;
-  info.has_audio = demuxer.has_audio();
-  if (const AVDictionaryEntry* comment = av_dict_get(format.metadata, "comment", nullptr, 0)) {
-    info.comment = comment->value;
-  }
-  if (stream.nb_frames > 0) {
-    info.declared_frames = stream.nb_frames;
-  }
-  report.declared_frames = info.declared_frames;
-  if (stream.duration > 0) {
-    info.duration_seconds = static_cast<double>(stream.duration) * av_q2d(stream.time_base);
-  } else if (format.duration > 0) {
-    info.duration_seconds = static_cast<double>(format.duration) / AV_TIME_BASE;
-  }
-  if (const auto* matrix = reinterpret_cast<const std::int32_t*>(
-          av_stream_get_side_data(&stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr))) {
-    orientation_ = Orientation::from_matrix(matrix);
-  }
-  info.rotation = orientation_.rotation();
-  info.mirrored = orientation_.mirrored();
-  const AVFieldOrder order = stream.codecpar->field_order;
-  info.interlaced = order != AV_FIELD_PROGRESSIVE && order != AV_FIELD_UNKNOWN;
-  describe_rate();
-}
-
-Rational VideoReader::Impl::guess_fps() const {
-  const AVStream& stream = source_.demuxer().stream();
-  for (const AVRational rate : {stream.avg_frame_rate, stream.r_frame_rate}) {
-    if (rate.num > 0 && rate.den > 0 && av_q2d(rate) <= 1000.0) {
-      return to_rational(rate);
-    }
-  }
-  return {};
-}
-
-void VideoReader::Impl::describe_rate() {
-  const AVStream& stream = source_.demuxer().stream();
-  info.fps = guess_fps();
-  if (!info.fps.positive()) {
-    info.fps = {25, 1};
-    info.fps_guessed = true;
-  }
-  info.times_from_rate = source_.demuxer().has_no_timestamps();
-  info.time_base =
-      info.times_from_rate ? Rational{info.fps.den, info.fps.num} : to_rational(stream.time_base);
-  const double average =
-      av_q2d(stream.avg_frame_rate.den > 0 ? stream.avg_frame_rate : AVRational{0, 1});
-  const double base = av_q2d(stream.r_frame_rate.den > 0 ? stream.r_frame_rate : AVRational{0, 1});
-  if (info.times_from_rate) {
-    info.variable_rate = false;
-  } else if (average > 0.0 && base > 0.0 && std::abs(base / average - 1.0) > 0.02) {
-    info.variable_rate = true;
-  }
-}
-
-void VideoReader::Impl::describe(const AVFrame& frame) {
-  info.coded_width = frame.width;
-  info.coded_height = frame.height;
-  info.pixel_format = pixel_format_name(frame.format);
-  const auto format = static_cast<AVPixelFormat>(frame.format);
-  if (const AVPixFmtDescriptor* descriptor = av_pix_fmt_desc_get(format)) {
-    info.bit_depth = descriptor->comp[0].depth;
-    info.has_alpha = (descriptor->flags & AV_PIX_FMT_FLAG_ALPHA) != 0;
-  }
-  info.full_range = is_full_range(format, frame.color_range);
-  info.hdr = hdr_kind(frame.color_trc);
-  info.wide_gamut = frame.color_primaries == AVCOL_PRI_BT2020;
 }
 
 bool VideoReader::Impl::fetch(TimedFrame& timed) {

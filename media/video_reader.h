@@ -78,7 +78,7 @@ struct VideoInfo {
   std::string codec;         ///< "h264"
   std::string pixel_format;  ///< "yuv420p10le"
   int bit_depth = 8;
-  HdrKind hdr = HdrKind::kNone;  ///< frames are tone-mapped to BT.709 (see docs of tone_map.h)
+  HdrKind hdr = HdrKind::kNone;  ///< frames are tone-mapped to BT.709 (formula in tone_map.h)
   bool wide_gamut = false;       ///< BT.2020 primaries, mapped to BT.709
   bool full_range = false;
   bool interlaced = false;  ///< frames are de-interlaced (bwdif, one frame per frame)
@@ -160,8 +160,9 @@ class VideoReader {
   [[nodiscard]] std::optional<VideoFrame> next();
 
   /// Makes frame `index` the one that next() gives; false if the video is shorter. The frame equals
-  /// the one of reading in order. Decodes from the key frame before; where the file's own index
-  /// cannot be trusted (no or doubled time stamps, damage) from the start.
+  /// the one of reading in order, unless it is corrupt. Decodes from the key frame before; where
+  /// the packets do not tell which frame is where (no or doubled time stamps, a cut file), or the
+  /// pictures contradict them, from the start.
   [[nodiscard]] bool seek_to_index(std::int64_t index);
   /// Frame `index`, or nothing if the video is shorter.
   [[nodiscard]] std::optional<VideoFrame> read_at_index(std::int64_t index);
@@ -169,8 +170,9 @@ class VideoReader {
   /// Before the start it is the first frame, after the end the last one.
   [[nodiscard]] std::optional<VideoFrame> read_at_time(double seconds);
 
-  /// Exact number of frames that next() gives in all. Reads the packets (not the pictures) once; a
-  /// file whose index cannot be trusted is decoded. The position stays.
+  /// Number of frames that next() gives in all. Reads the packets (not the pictures) once; a file
+  /// whose packets cannot be trusted is decoded. The position stays. Pictures that will turn out to
+  /// be undecodable are counted until decoding has met one.
   [[nodiscard]] std::int64_t count_frames();
   /// Whether count and index access come from the packets (fast) and not from decoding.
   [[nodiscard]] bool has_exact_index();
