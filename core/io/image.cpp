@@ -96,15 +96,17 @@ Image read_image(std::span<const std::byte> bytes,
   }
   const ImageProbe probe = probe_image(bytes, subject);
   const std::string format(to_string(probe.format));
-  checked_pixels(probe.width, probe.height, limits, subject);
+  const std::int64_t pixels = checked_pixels(probe.width, probe.height, limits, subject);
+  // The decoder must see the size that was checked, not another header further on.
   const auto header = decode_image_header(bytes);
-  if (!header) {
+  if (!header || header->width != probe.width || header->height != probe.height) {
     throw data_error("damaged",
                      subject,
                      "a " + format + " header that can be read",
-                     "a damaged or unsupported one");
+                     header ? "two sizes, " + size_text(probe.width, probe.height) + " and " +
+                                  size_text(header->width, header->height)
+                            : "a damaged or unsupported one");
   }
-  const auto pixels = checked_pixels(header->width, header->height, limits, subject);
   auto decoded = decode_image(
       bytes,
       kDecoderBaseBytes + bytes.size() + kDecoderBytesPerPixel * static_cast<std::size_t>(pixels));
@@ -114,7 +116,7 @@ Image read_image(std::span<const std::byte> bytes,
                      "data that fits " + size_text(header->width, header->height),
                      "far more once decompressed");
   }
-  if (decoded.channels == 0) {
+  if (decoded.channels == 0 || decoded.width != probe.width || decoded.height != probe.height) {
     throw data_error("damaged",
                      subject,
                      "a whole " + format + " picture",

@@ -130,7 +130,8 @@ std::optional<ImageHeader> decode_image_header(std::span<const std::byte> bytes)
           data_of(bytes), static_cast<int>(bytes.size()), &width, &height, &channels) == 0) {
     return std::nullopt;
   }
-  return ImageHeader{width, height};
+  // A BMP whose rows run from the top has a negative height.
+  return ImageHeader{width, std::abs(std::int64_t{height})};
 }
 
 DecodedImage decode_image(std::span<const std::byte> bytes, std::size_t memory_budget) {

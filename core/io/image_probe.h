@@ -22,10 +22,14 @@ struct ImageProbe {
   int orientation = 1;      ///< EXIF (JPEG only), 1 to 8
 };
 
+enum class Checksums { kCheck, kIgnore };
+
 /// Walks the file up to the end of its first picture. `subject` names it in messages. Throws
 /// kBadData image.{format, truncated, checksum, damaged}: not a known format, cut off, a PNG chunk
-/// with a wrong CRC, a structure that cannot be right.
-[[nodiscard]] ImageProbe probe_image(std::span<const std::byte> bytes, std::string_view subject);
+/// with a wrong CRC, a structure that cannot be right or that the decoder would stumble over.
+[[nodiscard]] ImageProbe probe_image(std::span<const std::byte> bytes,
+                                     std::string_view subject,
+                                     Checksums checksums = Checksums::kCheck);
 
 /// EXIF orientation (tag 0x0112 of the first directory) in a TIFF structure; 1 when absent or
 /// damaged.

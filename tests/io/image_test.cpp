@@ -100,6 +100,15 @@ std::vector<BadImage> bad_images() {
       {"JpegShortSegment", std::string("\xFF\xD8\xFF\xE0\x00\x01", 6), "damaged", {"segment"}},
       {"JpegNoMarker", std::string("\xFF\xD8\xFF\xE0\x00\x02xx", 8), "damaged", {"marker"}},
       {"JpegManyScans", many_scans + "\xFF\xD9", "damaged", {"200 JPEG scans"}},
+      {"JpegHuffmanTableTooLong",
+       std::string("\xFF\xD8\xFF\xC4\x02\x02\0", 7) + std::string(16, '\x1F') +
+           std::string(495, 's') + "\xFF\xD9",
+       "damaged",
+       {"496 symbols"}},
+      {"JpegHuffmanTableCut",
+       std::string("\xFF\xD8\xFF\xC4\x00\x04\0\1", 8) + "\xFF\xD9",
+       "damaged",
+       {"Huffman"}},
       {"GifCut", slurp(data_file("picture.gif")).substr(0, 40), "truncated", {}},
       {"GifHeaderOnly", "GIF89a", "truncated", {}},
       {"GifZeroWidth", flat_gif, "damaged", {"0 x"}},
@@ -198,6 +207,32 @@ TEST(ReadImageTest, ReadsWhatOtherToolsWrote) {
     SCOPED_TRACE(name);
     expect_test_picture(read_image(data_file(name)), 12);
   }
+}
+
+TEST(ReadImageTest, BmpRowsFromTheTop) {
+  std::string bmp = slurp(data_file("picture.bmp"));
+  bmp.replace(22, 4, little_endian(static_cast<std::uint32_t>(-5), 4));
+  const Image image = read_image(bytes_of(bmp), "b.bmp");
+  const Image upright = read_image(data_file("picture.bmp"));
+  ASSERT_EQ(image.height, 5);
+  EXPECT_TRUE(std::equal(image.pixels.begin(),
+                         image.pixels.begin() + 21,
+                         upright.pixels.end() - 21,
+                         upright.pixels.end()));
+}
+
+TEST(ReadImageTest, JpegWithTwoSizes) {
+  std::string jpeg = good_jpeg();
+  const std::size_t frame = jpeg.find("\xFF\xC0");
+  ASSERT_NE(frame, std::string::npos);
+  std::string other = jpeg.substr(frame, 2 + 17);
+  other[6] = 4;
+  jpeg.insert(frame, other);
+  expect_error([&] { std::ignore = read_image(bytes_of(jpeg), "j.jpg"); },
+               "image.damaged",
+               3,
+               "io.image",
+               {"j.jpg", "two sizes, 7 x 5 pixels and 7 x 4 pixels"});
 }
 
 TEST(ReadImageTest, GreyAlphaPaletteAnd16Bits) {
