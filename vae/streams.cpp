@@ -91,7 +91,8 @@ class StepStream {
     }
     const std::int64_t have = pending_.size(2);
     const std::int64_t full = index_ == 0 ? rule_.first : rule_.later;
-    if (fill && have < full) {
+    // A micro clip may be shorter; a step with a past may not.
+    if (fill && have < full && !rule_.independent) {
       auto shape = pending_.sizes().vec();
       shape[2] = full - have;
       pending_ = at::cat({pending_, pending_.narrow(2, have - 1, 1).expand(shape)}, 2);

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kinds of the autoencoders of CogVideoX, Wan 2.1 and Open-Sora 1.2.
-#include "tests/golden_runner/golden_vae_foreign.h"
-
-#include <utility>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty_like.h>
 
 #include "core/io/checkpoint.h"
 #include "core/tensor/load_weights.h"
+#include "tests/golden_runner/golden_case.h"
 #include "vae/autoencoder.h"
-#include "vae/causal_conv3d.h"
 #include "vae/cogvideox_vae.h"
 #include "vae/open_sora_vae.h"
 #include "vae/step_runner.h"
@@ -32,8 +33,9 @@ Json read_config(const Case& golden) {
   return read_json_file(golden.file("config.json"), {.place = "golden", .subject = golden.name});
 }
 
-vae::CodecSource source_of(const Case& golden) {
-  return {.folder = golden.weights(), .config = read_config(golden), .place = kPlace};
+std::unique_ptr<Autoencoder> load(const Case& golden) {
+  return Autoencoder::load(
+      vae::ModelFiles{.config = golden.file("config.json"), .weights = golden.weights()}, kPlace);
 }
 
 /// Calls `visit(tag, tensor)` for every "in.<prefix>_<tag>".
@@ -109,7 +111,8 @@ void compare_plain(const Autoencoder& autoencoder,
 void run_cogvideox(const Case& golden, Report& report) {
   const TensorMap io = golden.io();
   const Allowed allowed = Allowed::from(golden);
-  const Autoencoder autoencoder(vae::load_cogvideox_vae(source_of(golden), null_logger()));
+  const std::unique_ptr<Autoencoder> loaded = load(golden);
+  const Autoencoder& autoencoder = *loaded;
   compare_plain(autoencoder, io, allowed, [](const Tensor& x) { return x; }, report);
   const TilingOptions tiling = {.reference_blend = true};
   for_inputs(io, "xt", [&](const std::string& tag, const Tensor& x) {
@@ -171,7 +174,8 @@ Tensor run_wan_tiles(const Codec& codec,
 void run_wan(const Case& golden, Report& report) {
   const TensorMap io = golden.io();
   const Allowed allowed = Allowed::from(golden);
-  const Autoencoder autoencoder(vae::load_wan_vae(source_of(golden), null_logger()));
+  const std::unique_ptr<Autoencoder> loaded = load(golden);
+  const Autoencoder& autoencoder = *loaded;
   const auto frames_of = [](const Tensor& x) {
     return x.narrow(2, 0, vae::wan_reference_frames(x.size(2)));
   };
@@ -256,161 +260,13 @@ void run_open_sora_temporal(const Case& golden, Report& report) {
   report.check_complete(io);
 }
 
-void run_spatial_norm(const Case& golden, Report& report) {
-  const at::NoGradGuard no_grad;
-  const TensorMap io = golden.io();
-  const Tensor f = io.at("in.f");
-  const Tensor z = io.at("in.z");
-  const auto groups = golden.json.at("settings").at("groups").get<std::int64_t>();
-  const vae::CogVideoXSpatialNorm norm(f.size(1), z.size(1), groups);
-  norm->norm_layer->weight.copy_(io.at("in.norm_weight"));
-  norm->norm_layer->bias.copy_(io.at("in.norm_bias"));
-  norm->conv_y->conv->weight.copy_(io.at("in.conv_y_weight"));
-  norm->conv_y->conv->bias.copy_(io.at("in.conv_y_bias"));
-  norm->conv_b->conv->weight.copy_(io.at("in.conv_b_weight"));
-  norm->conv_b->conv->bias.copy_(io.at("in.conv_b_bias"));
-  const auto compare = [&](const std::string& name, const Tensor& f_part, const Tensor& z_part) {
-    const Tensor x = nn::channels_last(f_part);
-    Tensor out = at::empty_like(x);
-    norm->forward_out(out, x, z_part, std::nullopt);
-    report.compare(io, name, out, Allowed::from(golden));
-  };
-  compare("out.odd", f, z);
-  compare("out.even", f.narrow(2, 1, f.size(2) - 1), z.narrow(2, 1, z.size(2) - 1));
-  compare("out.one_frame", f.narrow(2, 0, 1), z.narrow(2, 0, 1));
-  report.check_complete(io);
-}
-
-nn::Conv2d conv2d_of(const Tensor& weight, const Tensor& bias, bool down) {
-  nn::Conv2dOptions options = {.in_channels = weight.size(1), .out_channels = weight.size(0)};
-  if (down) {
-    options.stride = {2, 2};
-  } else {
-    options.padding = {1, 1};
-  }
-  nn::Conv2d conv(options);
-  conv->weight.copy_(weight);
-  conv->bias.copy_(bias);
-  return conv;
-}
-
-nn::Conv3d conv3d_of(const Tensor& weight, const Tensor& bias, std::int64_t time_stride) {
-  nn::Conv3dOptions options = {.in_channels = weight.size(1), .out_channels = weight.size(0)};
-  options.kernel = {weight.size(2), weight.size(3), weight.size(4)};
-  options.stride = {time_stride, 1, 1};
-  options.padding = {0, weight.size(3) / 2, weight.size(4) / 2};
-  nn::Conv3d conv(options);
-  conv->weight.copy_(weight);
-  conv->bias.copy_(bias);
-  return conv;
-}
-
 }  // namespace
-
-void compare_foreign_time_down(const TensorMap& io, const Allowed& allowed, Report& report) {
-  const at::NoGradGuard no_grad;
-  const Tensor x = nn::channels_last(io.at("in.x"));
-  const Tensor weight = io.at("in.conv_weight");
-  const Tensor bias = io.at("in.conv_bias");
-  const std::int64_t frames = x.size(2);
-  const nn::Conv2d cog = conv2d_of(weight.select(2, 0), bias, true);
-  const auto cog_down = [&](const Tensor& part) {
-    return cog->forward_frames(vae::pad_right_bottom(vae::cogvideox_pool_time(part)));
-  };
-  report.compare(io, "out.cogvideox_odd", cog_down(x), allowed);
-  report.compare(io, "out.cogvideox_even", cog_down(x.narrow(2, 1, frames - 1)), allowed);
-  report.compare(io, "out.cogvideox_one_frame", cog_down(x.narrow(2, 0, 1)), allowed);
-
-  const nn::Conv3d os = conv3d_of(weight, bias, 2);
-  const Tensor even = x.narrow(2, 0, frames - frames % 2);
-  report.compare(io,
-                 "out.os12_conv",
-                 vae::causal_conv3d(even, *os, vae::TimePadding::kZeros, nullptr),
-                 allowed);
-
-  const nn::Conv2d space = conv2d_of(weight.select(2, 1), bias, true);
-  const nn::Conv3d time = conv3d_of(io.at("in.time_weight"), io.at("in.time_bias"), 2);
-  vae::TimeState state;
-  std::vector<Tensor> parts;
-  for (std::int64_t begin = 0; begin < frames;) {
-    const std::int64_t size = begin == 0 ? 1 : 4;
-    const Tensor chunk = nn::channels_last(x.narrow(2, begin, size));
-    parts.push_back(
-        vae::wan_time_down(space->forward_frames(vae::pad_right_bottom(chunk)), *time, &state));
-    begin += size;
-  }
-  report.compare(io, "out.wan_chunks_1_4_4", at::cat(parts, 2), allowed);
-}
-
-void compare_foreign_time_up(const TensorMap& io, const Allowed& allowed, Report& report) {
-  const at::NoGradGuard no_grad;
-  const Tensor x = nn::channels_last(io.at("in.x"));
-  const nn::Conv2d cog =
-      conv2d_of(io.at("in.conv_weight").select(2, 0), io.at("in.conv_bias"), false);
-  const auto cog_up = [&](std::int64_t frames) {
-    return vae::cogvideox_repeat_time(vae::upsample_conv2x(x.narrow(2, 0, frames), *cog));
-  };
-  report.compare(io, "out.cogvideox_odd", cog_up(3), allowed);
-  report.compare(io, "out.cogvideox_even", cog_up(2), allowed);
-  report.compare(io, "out.cogvideox_one_frame", cog_up(1), allowed);
-
-  const nn::Conv3d os = conv3d_of(io.at("in.d2t_weight"), io.at("in.d2t_bias"), 1);
-  report.compare(io,
-                 "out.os12_depth_to_time",
-                 vae::depth_to_time(vae::causal_conv3d(x, *os, vae::TimePadding::kZeros, nullptr)),
-                 allowed);
-
-  const nn::Conv2d space = conv2d_of(io.at("in.wan_weight2d"), io.at("in.wan_bias2d"), false);
-  const nn::Conv3d time = conv3d_of(io.at("in.wan_time_weight"), io.at("in.wan_time_bias"), 1);
-  vae::TimeState state;
-  std::vector<Tensor> parts;
-  for (std::int64_t t = 0; t < x.size(2); ++t) {
-    const Tensor latent = nn::channels_last(x.narrow(2, t, 1));
-    parts.push_back(vae::upsample_conv2x(vae::wan_time_up(latent, *time, &state), *space));
-  }
-  report.compare(io, "out.wan_one_latent_per_chunk", at::cat(parts, 2), allowed);
-}
-
-std::shared_ptr<torch::nn::Module> foreign_network(const std::string& file_name) {
-  const nn::ParameterOptions deferred = {.deferred = true};
-  if (file_name == "cogvideox_vae.json") {
-    return vae::CogVideoXVae(vae::CogVideoXVaeConfig{}, deferred).ptr();
-  }
-  if (file_name == "wan21_vae.json") {
-    return vae::WanVae(vae::WanVaeConfig{}, deferred).ptr();
-  }
-  if (file_name == "opensora_vae_v1_2.json") {
-    return vae::OpenSoraVae(vae::OpenSoraVaeConfig{}, deferred).ptr();
-  }
-  return nullptr;
-}
-
-std::optional<std::vector<vae::Span>> foreign_frame_plan(const std::string& name,
-                                                         std::int64_t length) {
-  if (name == "cogvideox_encode_chunks") {
-    return vae::plan_steps(vae::cogvideox_encode_rule(), length);
-  }
-  if (name == "cogvideox_decode_chunks") {
-    return vae::plan_steps(vae::cogvideox_decode_rule(), length);
-  }
-  if (name == "wan21_encode_chunks") {
-    const auto codec = vae::make_wan_codec(
-        {}, vae::WanVae(vae::WanVaeConfig{}, nn::ParameterOptions{.deferred = true}), kPlace);
-    return vae::plan_steps(codec->encode_rule(), vae::wan_reference_frames(length), 1);
-  }
-  return std::nullopt;
-}
-
-std::int64_t open_sora_latent_frames(std::int64_t frames) {
-  return vae::OpenSoraVaeConfig{}.latent_frames(frames);
-}
 
 std::vector<Kind> vae_foreign_kinds() {
   return {{"vae.autoencoder_kl_cogvideox", run_cogvideox},
           {"vae.autoencoder_kl_wan", run_wan},
           {"vae.opensora_v1_2", run_open_sora},
-          {"vae.opensora_v1_2_temporal", run_open_sora_temporal},
-          {"vae.layer_spatial_condition_norm", run_spatial_norm}};
+          {"vae.opensora_v1_2_temporal", run_open_sora_temporal}};
 }
 
 }  // namespace kinema::golden
