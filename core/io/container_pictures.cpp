@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdio>
 #include <optional>
+#include <vector>
 
 #include "core/io/container_parsers.h"
 #include "core/io/png_chunk.h"
@@ -13,8 +14,10 @@ namespace kinema::io {
 namespace internal {
 namespace {
 
-// GIF has no index: its blocks of 255 bytes are walked one by one, and no further than this.
-constexpr std::uint64_t kMaxGifWalk = 64ULL << 20U;
+// GIF has no index: its blocks of 255 bytes are walked one by one, and no further than this. Behind
+// it only a comment at the very end is looked for, in the last bytes.
+constexpr std::uint64_t kMaxGifWalk = 32ULL << 20U;
+constexpr std::uint64_t kGifTail = 1ULL << 20U;
 
 class GifParser {
  public:
@@ -29,6 +32,9 @@ class GifParser {
     bool complete = false;
     while (!complete && offset_ < std::min(reader_.size(), kMaxGifWalk)) {
       complete = parse_block();
+    }
+    if (!complete && offset_ >= kMaxGifWalk && offset_ < reader_.size() && !metadata_.comment) {
+      find_last_comment();
     }
     if (offset_ > reader_.size()) {
       throw reader_.error("truncated",
@@ -112,6 +118,39 @@ class GifParser {
     }
     if (!metadata_.comment) {
       metadata_.comment = utf8_or_latin1(std::move(text));
+    }
+  }
+
+  /// A comment extension whose blocks end right before the file's last byte, the trailer.
+  void find_last_comment() {
+    const std::uint64_t size = std::min(kGifTail, reader_.size());
+    const std::string tail = reader_.text(reader_.size() - size, size);
+    if (!tail.ends_with(std::string_view("\0;", 2))) {
+      return;
+    }
+    // Whether blocks that start at a byte end at the last zero; filled from the back, so that a
+    // tail made of nothing but comment marks costs no more than another.
+    std::vector<bool> ends_last(tail.size(), false);
+    ends_last[tail.size() - 2] = true;
+    for (std::size_t at = tail.size() - 2; at-- > 0;) {
+      const std::size_t length = static_cast<unsigned char>(tail[at]);
+      const std::size_t next = at + 1 + length;
+      ends_last[at] = length > 0 && next < tail.size() && ends_last[next];
+    }
+    for (std::size_t at = tail.find("!\xFE"); at != std::string::npos;
+         at = tail.find("!\xFE", at + 1)) {
+      std::size_t block = at + 2;
+      if (block >= tail.size() || !ends_last[block]) {
+        continue;
+      }
+      std::string text;
+      while (tail[block] != 0) {
+        const std::size_t length = static_cast<unsigned char>(tail[block]);
+        text += tail.substr(block + 1, length);
+        block += 1 + length;
+      }
+      metadata_.comment = utf8_or_latin1(std::move(text));
+      return;
     }
   }
 

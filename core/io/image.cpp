@@ -2,6 +2,7 @@
 #include "core/io/image.h"
 
 #include <algorithm>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -68,6 +69,25 @@ std::int64_t checked_pixels(std::int64_t width,
   return *pixels;
 }
 
+Error out_of_memory(std::string_view subject) {
+  return Error(ErrorKind::kOutOfMemory,
+               {.code = "out_of_memory",
+                .place = std::string(kPlace),
+                .subject = std::string(subject),
+                .expected = "memory for the picture",
+                .got = "none left"});
+}
+
+DecodedImage decode_or_run_out(std::span<const std::byte> bytes,
+                               std::size_t memory_budget,
+                               std::string_view subject) {
+  try {
+    return decode_image(bytes, memory_budget);
+  } catch (const std::bad_alloc&) {
+    throw out_of_memory(subject);
+  }
+}
+
 void check_image(const Image& image) {
   const bool fits =
       image.width > 0 && image.height > 0 && (image.channels == 3 || image.channels == 4);
@@ -107,9 +127,10 @@ Image read_image(std::span<const std::byte> bytes,
                                   size_text(header->width, header->height)
                             : "a damaged or unsupported one");
   }
-  auto decoded = decode_image(
+  auto decoded = decode_or_run_out(
       bytes,
-      kDecoderBaseBytes + bytes.size() + kDecoderBytesPerPixel * static_cast<std::size_t>(pixels));
+      kDecoderBaseBytes + bytes.size() + kDecoderBytesPerPixel * static_cast<std::size_t>(pixels),
+      subject);
   if (decoded.out_of_budget) {
     throw data_error("too_large",
                      subject,
@@ -192,10 +213,7 @@ std::string encode_png_file(const Image& image, const std::map<std::string, std:
   }
   std::string file = encode_png(image.width, image.height, image.channels, image.pixels);
   if (file.empty()) {
-    throw Error(ErrorKind::kOutOfMemory,
-                {.code = "out_of_memory",
-                 .place = std::string(kPlace),
-                 .subject = "memory ran out while a PNG was made"});
+    throw out_of_memory("PNG");
   }
   constexpr std::size_t kAfterHeader = 8 + 25;  // signature and header chunk
   file.insert(kAfterHeader, chunks);

@@ -404,11 +404,31 @@ TEST(ContainerTest, BigFilesAreAnsweredAtOnce) {
     }
     file << tags;
   }
+  const std::string gif = folder / "big.gif";
+  {
+    std::ofstream file(gif, std::ios::binary);
+    file << "GIF89a" << std::string("\x04\0\x03\0\0\0\0", 7);
+    const std::string block = "\xFF" + std::string(255, 'p');
+    const std::string frame = std::string("\x2C\0\0\0\0\x04\0\x03\0\0\x02", 11);
+    std::string blocks;
+    for (int i = 0; i < 1000; ++i) {
+      blocks += block;
+    }
+    file << frame;
+    for (int i = 0; i < 200; ++i) {  // 51 MB
+      file << blocks;
+    }
+    const std::string text(300, 't');
+    file << std::string(1, '\0') << "\x21\xFE\xFF" << text.substr(0, 255) << "\x2D"
+         << text.substr(255) << std::string("\0;", 2);
+  }
   const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(read_container_metadata(gif).comment, std::string(300, 't'));
   EXPECT_EQ(read_container_metadata(mp4).xmp, "<x/>");
   EXPECT_EQ(read_container_metadata(mkv).comment, "text");
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  EXPECT_LT(seconds.count(), 0.1);
+  RecordProperty("milliseconds", static_cast<int>(1000 * seconds.count()));
+  EXPECT_LT(seconds.count(), 0.3);  // all three; each well below 0.1
 }
 
 TEST(AppendXmpBoxTest, KeepsTheFileAndIsFound) {
