@@ -90,6 +90,7 @@ struct Kind {
 [[nodiscard]] std::vector<Kind> text_kinds();
 [[nodiscard]] std::vector<Kind> tokenizer_kinds();
 [[nodiscard]] std::vector<Kind> diffusion_kinds();
+[[nodiscard]] std::vector<Kind> dit_kinds();
 [[nodiscard]] std::vector<Kind> vae_kinds();
 [[nodiscard]] std::vector<Kind> vae_foreign_kinds();
 [[nodiscard]] std::vector<Kind> all_kinds();

@@ -160,6 +160,11 @@ std::vector<Kind> all_kinds() {
     kinds.push_back(kind);
   }
 #endif
+#ifdef KINEMA_GOLDEN_DIT
+  for (const Kind& kind : dit_kinds()) {
+    kinds.push_back(kind);
+  }
+#endif
 #ifdef KINEMA_GOLDEN_VAE_FOREIGN
   for (const Kind& kind : vae_foreign_kinds()) {
     kinds.push_back(kind);
