@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 
 #include "core/base/error.h"
 #include "core/io/checkpoint.h"
@@ -89,9 +90,14 @@ TextEncoding T5Encoder::encode(const Tensor& input_ids_BM,
     const Tensor mask_BM = checked_mask(attention_mask_BM, ids_BM, kPlace);
     const PackedRows rows = mask_BM.defined() ? PackedRows::from_mask(mask_BM)
                                               : PackedRows::dense(ids_BM.size(0), ids_BM.size(1));
+    TextEncoding text;
+    if (rows.span() == 0) {  // no text at all
+      const auto options = at::TensorOptions().dtype(place.dtype).device(place.device);
+      text.context_BMD = at::zeros({rows.batch, rows.length, impl_->config.d_model}, options);
+      return text;
+    }
     const Tensor ids_T = rows.pack(ids_BM).to(place.device);
     const Tensor context_TD = impl_->model->forward(ids_T, rows, place.dtype);
-    TextEncoding text;
     text.context_BMD = rows.unpack(context_TD.to(place.dtype));
     return text;
   });

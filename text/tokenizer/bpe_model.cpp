@@ -51,9 +51,14 @@ class BpeModel final : public Model {
     entries_ = std::move(config_.vocabulary);
     index_.reserve(entries_.size());
     for (std::uint32_t i = 0; i < entries_.size(); ++i) {
-      const std::uint32_t at = index_.find_or_insert(entries_[i].first, i, entry());
-      entries_[at].second = entries_[i].second;  // a repeated entry: the last id counts
-      size_ += at == i ? 1 : 0;
+      if (index_.find_or_insert(entries_[i].first, i, entry()) != i) {
+        throw Error(ErrorKind::kBadCheckpoint,
+                    {.code = "tokenizer.vocabulary",
+                     .place = "text.tokenizer",
+                     .subject = "vocab",
+                     .expected = "every token once",
+                     .got = "'" + entries_[i].first.substr(0, 60) + "' twice"});
+      }
       limit_ = std::max(limit_, static_cast<std::int64_t>(entries_[i].second) + 1);
     }
     index_ids();
@@ -100,7 +105,7 @@ class BpeModel final : public Model {
     const auto found = sparse_.find(static_cast<std::uint32_t>(id));
     return found == sparse_.end() ? nullptr : &entries_[found->second].first;
   }
-  std::int64_t size() const override { return size_; }
+  std::int64_t size() const override { return static_cast<std::int64_t>(entries_.size()); }
   std::int64_t id_limit() const override { return limit_; }
   std::string_view name() const override { return "BPE"; }
 
@@ -117,9 +122,6 @@ class BpeModel final : public Model {
       dense_.assign(limit, StringIndex::kNone);
     }
     for (std::uint32_t i = 0; i < entries_.size(); ++i) {
-      if (index_.find(entries_[i].first, entry()) != i) {
-        continue;
-      }
       if (dense) {
         dense_[entries_[i].second] = i;
       } else {
@@ -276,7 +278,6 @@ class BpeModel final : public Model {
   MergeTable merges_;
   std::array<std::optional<std::uint32_t>, 256> bytes_{};
   std::optional<std::uint32_t> unknown_;
-  std::int64_t size_ = 0;
   std::int64_t limit_ = 0;
 };
 

@@ -60,17 +60,18 @@ struct UnigramConfig {
 /// Throws kBadCheckpoint [tokenizer.unknown_id] when unknown_id is not an id.
 [[nodiscard]] std::unique_ptr<Model> make_unigram_model(UnigramConfig config);
 
-/// The "model" of a tokenizer.json. Throws kBadCheckpoint [tokenizer.unsupported],
-/// [tokenizer.vocabulary], [tokenizer.merges], [config.*].
-[[nodiscard]] std::unique_ptr<Model> make_model(const Json& json, const JsonContext& context);
+struct ModelLists;
 
-/// Merges "a b". Lines that start with #version are skipped. Throws kBadCheckpoint
+/// The "model" of a tokenizer.json with its lists. Throws kBadCheckpoint [tokenizer.unsupported],
+/// [tokenizer.vocabulary], [tokenizer.merges], [config.*].
+[[nodiscard]] std::unique_ptr<Model> make_model(const Json& json,
+                                                ModelLists lists,
+                                                const JsonContext& context);
+
+/// The two entries of a merge "a b". Throws kBadCheckpoint
 /// [tokenizer.merges].
 [[nodiscard]] std::pair<std::string, std::string> parse_merge(std::string_view line,
                                                               std::size_t number);
-
-/// Entries of a {"token": id} object. Throws kBadCheckpoint [tokenizer.vocabulary].
-[[nodiscard]] Vocabulary read_vocabulary(const Json& json, const JsonContext& context);
 
 /// "<0xHH>".
 [[nodiscard]] std::string byte_token(unsigned char byte);

@@ -40,8 +40,13 @@ void Piece::transform(std::span<const Change> changes, std::size_t skipped) {
   for (const auto& change : changes) {
     append_utf8(text, change.character);
   }
+  if (inserted_ > 0) {
+    add_rewritten(text);
+    return;
+  }
   if (tracked_) {
-    std::vector<std::uint32_t> origins;
+    std::vector<std::uint32_t> origins(origins_.begin(),
+                                       origins_.begin() + static_cast<std::ptrdiff_t>(inserted_));
     origins.reserve(text.size());
     std::size_t at = 0;  // bytes of the input that are used up
     const auto consume = [&](std::size_t characters) {
@@ -68,7 +73,22 @@ void Piece::transform(std::span<const Change> changes, std::size_t skipped) {
   check_size();
 }
 
+void Piece::add_rewritten(std::string_view text) {
+  if (inserted_ == text_.size()) {
+    text_.insert(0, text);
+    inserted_ = text_.size();
+  } else {
+    text_.replace(inserted_, std::string::npos, text);
+  }
+  origins_.assign(tracked_ ? text_.size() : 0, shift_);
+  check_size();
+}
+
 void Piece::assign(std::string text) {
+  if (inserted_ > 0) {
+    add_rewritten(text);
+    return;
+  }
   if (tracked_ && text.size() != text_.size()) {
     origins_.assign(text.size(), shift_);
   }
@@ -81,13 +101,27 @@ void Piece::prepend(std::string_view prefix) {
     return;
   }
   text_.insert(0, prefix);
+  inserted_ += inserted_ > 0 ? prefix.size() : 0;
   if (tracked_) {
     origins_.insert(origins_.begin(), prefix.size(), origins_.front());
   }
   check_size();
 }
 
+std::size_t Piece::inserted_after_replace(std::span<const MatchSpan> spans,
+                                          std::size_t content) const {
+  std::size_t count = 0;
+  for (const auto& span : spans) {
+    if (span.end > inserted_) {
+      return count + (span.match || span.begin >= inserted_ ? 0 : inserted_ - span.begin);
+    }
+    count += span.match ? content : span.end - span.begin;
+  }
+  return count;
+}
+
 void Piece::replace(std::span<const MatchSpan> spans, std::string_view content) {
+  const std::size_t inserted = inserted_after_replace(spans, content.size());
   std::string text;
   std::vector<std::uint32_t> origins;
   text.reserve(text_.size());
@@ -112,6 +146,7 @@ void Piece::replace(std::span<const MatchSpan> spans, std::string_view content) 
   }
   text_ = std::move(text);
   origins_ = std::move(origins);
+  inserted_ = std::min(inserted, text_.size());
   check_size();
 }
 
@@ -132,6 +167,13 @@ void Piece::strip(bool left, bool right) {
     }
     end = before;
   }
+  if (begin == 0 && end == text_.size()) {
+    return;
+  }
+  if (inserted_ > 0) {
+    add_rewritten(std::string(text_, begin, end - begin));
+    return;
+  }
   text_ = text_.substr(begin, end - begin);
   if (tracked_) {
     origins_ = {origins_.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -144,6 +186,7 @@ Piece Piece::slice(std::size_t begin, std::size_t end) const {
   part.text_ = text_.substr(begin, end - begin);
   part.tracked_ = tracked_;
   part.max_bytes_ = max_bytes_;
+  part.inserted_ = std::min(inserted_ - std::min(inserted_, begin), end - begin);
   if (tracked_) {
     part.origins_ = {origins_.begin() + static_cast<std::ptrdiff_t>(begin),
                      origins_.begin() + static_cast<std::ptrdiff_t>(end)};

@@ -42,7 +42,7 @@ class Piece {
 
   /// Rewrites the text; the first `skipped` characters of the input are dropped.
   void transform(std::span<const Change> changes, std::size_t skipped);
-  /// Replaces the text; only legal when origins are not kept or the text does not change.
+  /// Replaces the text; origins, if kept, become that of the piece.
   void assign(std::string text);
   /// Puts `prefix` in front; an empty piece stays empty.
   void prepend(std::string_view prefix);
@@ -55,8 +55,15 @@ class Piece {
 
  private:
   void check_size() const;
+  void add_rewritten(std::string_view text);
+  [[nodiscard]] std::size_t inserted_after_replace(std::span<const MatchSpan> spans,
+                                                   std::size_t content) const;
 
   std::string text_;
+  // Bytes at the front that an empty match at the very start has put there. The reference counts
+  // them to no character of the original, so a rewrite of the whole text keeps them and adds its
+  // result.
+  std::size_t inserted_ = 0;
   std::vector<std::uint32_t> origins_;  // per byte of text_, absolute
   std::uint32_t shift_ = 0;
   bool tracked_ = false;

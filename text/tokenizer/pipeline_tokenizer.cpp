@@ -27,15 +27,16 @@ constexpr std::size_t kMaxNormalized = 1ULL << 30;
 
 class PipelineTokenizer final : public Tokenizer {
  public:
-  PipelineTokenizer(const Json& json,
+  PipelineTokenizer(TokenizerJson json,
                     const SpecialTokens& special,
                     const JsonContext& context,
                     std::string source)
       : source_(std::move(source)) {
-    JsonReader reader(json, context);
+    JsonReader reader(json.document, context);
+    const Json nothing;
     const auto part = [&](std::string_view key) -> const Json& {
       const Json* found = reader.find(key);
-      return found == nullptr ? kNothing : *found;
+      return found == nullptr ? nothing : *found;
     };
     std::string version;
     if (reader.optional("version", version) && version != "1.0") {
@@ -48,7 +49,7 @@ class PipelineTokenizer final : public Tokenizer {
     if (part("model").is_null()) {
       throw reader.error("config.missing", "model", "a model", "nothing");
     }
-    model_ = make_model(part("model"), context);
+    model_ = make_model(part("model"), std::move(json.lists), context);
     added_ = std::make_unique<AddedTokens>(
         read_added(part("added_tokens"), context), *model_, normalizer_.get());
     byte_level_ = decoder_ != nullptr && part("decoder").value("type", "") == "ByteLevel";
@@ -115,8 +116,6 @@ class PipelineTokenizer final : public Tokenizer {
   }
 
  private:
-  static inline const Json kNothing{};
-
   static std::vector<AddedToken> read_added(const Json& json, const JsonContext& context) {
     std::vector<AddedToken> tokens;
     if (json.is_null()) {
@@ -238,11 +237,11 @@ void unknown_id(TokenId id, std::int64_t limit) {
                .got = std::to_string(id)});
 }
 
-std::unique_ptr<Tokenizer> make_pipeline_tokenizer(const Json& json,
+std::unique_ptr<Tokenizer> make_pipeline_tokenizer(TokenizerJson json,
                                                    const SpecialTokens& special,
                                                    const JsonContext& context,
                                                    std::string source) {
-  return std::make_unique<PipelineTokenizer>(json, special, context, std::move(source));
+  return std::make_unique<PipelineTokenizer>(std::move(json), special, context, std::move(source));
 }
 
 }  // namespace kinema::text

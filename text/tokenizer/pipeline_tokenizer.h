@@ -9,11 +9,12 @@
 #include "core/base/json.h"
 #include "text/tokenizer/special_tokens.h"
 #include "text/tokenizer/tokenizer.h"
+#include "text/tokenizer/tokenizer_json.h"
 
 namespace kinema::text {
 
 /// `description`: what the ids come from ("tokenizer.json"). Throws kBadCheckpoint.
-[[nodiscard]] std::unique_ptr<Tokenizer> make_pipeline_tokenizer(const Json& json,
+[[nodiscard]] std::unique_ptr<Tokenizer> make_pipeline_tokenizer(TokenizerJson json,
                                                                  const SpecialTokens& special,
                                                                  const JsonContext& context,
                                                                  std::string source);
@@ -21,8 +22,8 @@ namespace kinema::text {
 /// A tokenizer.json equal to vocab.json + merges.txt for the class that tokenizer_config.json names
 /// (Qwen2, CLIP, GPT-2). Throws kBadCheckpoint [tokenizer.unsupported], [tokenizer.vocabulary],
 /// [tokenizer.merges].
-[[nodiscard]] Json pipeline_of_vocabulary(const TokenizerFiles& files,
-                                          const SpecialTokens& special);
+[[nodiscard]] TokenizerJson pipeline_of_vocabulary(const TokenizerFiles& files,
+                                                   const SpecialTokens& special);
 
 /// Cuts off what exceeds `max_length`, the `added` special tokens not counted. Throws
 /// kInvalidArgument [tokenizer.max_length] if not even these fit.

@@ -35,9 +35,12 @@ std::string property_set(const std::string& name) {
 }
 
 std::string word_set() {
-  // Oniguruma also counts these six Latin-1 numbers as word characters.
-  return "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" +
-         newer_code_points("Word");
+  return "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" + newer_code_points("Word");
+}
+
+// Outside brackets, Oniguruma also counts six Latin-1 numbers as word characters.
+std::string lone_word_set() {
+  return word_set() + "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 }
 
 std::optional<std::string> posix_set(std::string_view name) {
@@ -214,7 +217,7 @@ class Translator {
   }
 
   static std::string word_boundary(bool negated) {
-    const std::string word = "[" + word_set() + "]";
+    const std::string word = "[" + lone_word_set() + "]";
     const std::string behind = "(?<=" + word + ")";
     const std::string not_behind = "(?<!" + word + ")";
     const std::string ahead = "(?=" + word + ")";
@@ -228,7 +231,7 @@ class Translator {
       fail("a backslash at the end");
     }
     const char c = peek();
-    if (const auto set = class_escape()) {
+    if (const auto set = class_escape(false)) {
       out_ += "[" + *set + "]";
       return;
     }
@@ -249,7 +252,7 @@ class Translator {
   }
 
   // \s \S \w \W \d \D \h \H \p{..} \P{..} as a set expression; nothing if it is another escape.
-  std::optional<std::string> class_escape() {
+  std::optional<std::string> class_escape(bool in_brackets) {
     const char c = peek();
     std::string set;
     switch (c) {
@@ -259,7 +262,7 @@ class Translator {
         break;
       case 'w':
       case 'W':
-        set = word_set();
+        set = in_brackets ? word_set() : lone_word_set();
         break;
       case 'd':
       case 'D':
@@ -409,7 +412,7 @@ class Translator {
       if (done()) {
         fail("a backslash at the end");
       }
-      if (const auto set = class_escape()) {
+      if (const auto set = class_escape(true)) {
         result = {*set, 0, true};
       } else if (peek() == 'b') {
         ++at_;

@@ -2,7 +2,7 @@
 #include "text/tokenizer/sentencepiece_model.h"
 
 #include <cmath>
-#include <set>
+#include <unordered_set>
 #include <utility>
 
 #include "core/base/error.h"
@@ -127,8 +127,8 @@ bool is_byte_token(const std::string& text) {
 }
 
 void check_pieces(const SentencePieceModel& model, const ProtobufWalker& walker) {
-  std::set<std::string_view> matched;
-  std::set<std::string_view> reserved;
+  std::unordered_set<std::string_view> matched;
+  std::unordered_set<std::string_view> reserved;
   std::size_t unknown = 0;
   std::size_t bytes = 0;
   for (const auto& piece : model.pieces) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "text/tokenizer/tokenizer_json.h"
 
 namespace kinema::text {
 namespace {
@@ -60,8 +61,7 @@ void read_added(JsonReader& reader, SpecialTokens& special, const JsonContext& c
 }
 
 void read_added_map(const std::string& text, SpecialTokens& special, const JsonContext& context) {
-  const Json map = parse_json(text, context);
-  for (const auto& [token, id] : read_vocabulary(map, context)) {
+  for (const auto& [token, id] : parse_vocabulary_json(text, context)) {
     special.added_tokens.try_emplace(
         static_cast<TokenId>(id),
         AddedToken{.content = token, .normalized = false, .special = true});

@@ -109,7 +109,7 @@ std::unique_ptr<Tokenizer> build(const TokenizerFiles& files) {
   if (files.tokenizer_json) {
     const JsonContext context{.place = std::string(kPlace), .subject = files.subject};
     return make_pipeline_tokenizer(
-        parse_json(*files.tokenizer_json, context), special, context, "tokenizer.json");
+        parse_tokenizer_json(*files.tokenizer_json, context), special, context, "tokenizer.json");
   }
   if (files.sentencepiece_model) {
     return make_sentencepiece_tokenizer(*files.sentencepiece_model, special, files.subject);

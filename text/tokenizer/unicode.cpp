@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <iterator>
-#include <span>
+#include <utility>
 
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
@@ -115,6 +115,20 @@ constexpr std::array kNewRanges = {
     NewRange{0x1FBCB, 0x1FBEF, Group::kSymbol},
     NewRange{0x2EBF0, 0x2EE5D, Group::kOtherLetter},
 };
+
+// Marks that are alphabetic in Unicode 16 and not yet in Unicode 15 (DerivedCoreProperties.txt).
+constexpr std::array<std::pair<char32_t, char32_t>, 11> kNewAlphabeticMarks = {
+    {{0x0363, 0x036F},
+     {0x0897, 0x0897},
+     {0x1DD3, 0x1DE6},
+     {0x10D69, 0x10D69},
+     {0x10EFC, 0x10EFC},
+     {0x113B8, 0x113C0},
+     {0x113C2, 0x113C2},
+     {0x113C5, 0x113C5},
+     {0x113C7, 0x113CA},
+     {0x113CC, 0x113CD},
+     {0x1611E, 0x1612E}}};
 
 // Lower case pairs of Unicode 16 and 17 that ICU lacks: [first, last] + delta, every code point.
 struct CaseRange {
@@ -321,8 +335,15 @@ struct ClusterState {
   bool odd_regional = false;
 };
 
+// Marks that ICU does not know yet extend a cluster, those of Unicode 17 included.
 int cluster_class(char32_t code_point) {
-  return u_getIntPropertyValue(static_cast<UChar32>(code_point), UCHAR_GRAPHEME_CLUSTER_BREAK);
+  const int kind =
+      u_getIntPropertyValue(static_cast<UChar32>(code_point), UCHAR_GRAPHEME_CLUSTER_BREAK);
+  const bool unicode_17 = (code_point >= 0x1ACF && code_point <= 0x1ADD) ||
+                          (code_point >= 0x1AE0 && code_point <= 0x1AEB);
+  return kind == U_GCB_OTHER && (unicode_17 || is_newer(code_point, bit(Group::kMark)))
+             ? U_GCB_EXTEND
+             : kind;
 }
 
 void advance(ClusterState& state, char32_t code_point, int kind) {
@@ -492,15 +513,23 @@ bool is_combining_mark(char32_t c) {
 std::string newer_code_points(std::string_view name) {
   const std::uint32_t groups = groups_of(name);
   std::string set;
+  const auto add = [&](char32_t first, char32_t last) {
+    std::array<char, 40> text{};
+    std::snprintf(text.data(),
+                  text.size(),
+                  "\\x{%X}-\\x{%X}",
+                  static_cast<unsigned>(first),
+                  static_cast<unsigned>(last));
+    set += text.data();
+  };
   for (const auto& range : kNewRanges) {
     if ((groups & bit(range.group)) != 0) {
-      std::array<char, 40> text{};
-      std::snprintf(text.data(),
-                    text.size(),
-                    "\\x{%X}-\\x{%X}",
-                    static_cast<unsigned>(range.first),
-                    static_cast<unsigned>(range.last));
-      set += text.data();
+      add(range.first, range.last);
+    }
+  }
+  if (name == "Alphabetic") {
+    for (const auto& [first, last] : kNewAlphabeticMarks) {
+      add(first, last);
     }
   }
   return set;
