@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Words for a scene: eight grammars with synonyms, from short to two sentences.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "world/scene.h"
+
+namespace kinema::world {
+
+/// Caption number `variant` of a scene; every variant is another draw of grammar and synonyms.
+/// Lower case, no final full stop.
+[[nodiscard]] std::string caption(const Scene& scene, std::int64_t variant);
+
+/// The plain sentence of the first grammar with the first synonyms and every size named:
+/// "a small red circle moves right over a blue background".
+[[nodiscard]] std::string plain_caption(const Scene& scene);
+
+/// Every word that a caption can hold, sorted.
+[[nodiscard]] std::vector<std::string> caption_words();
+
+}  // namespace kinema::world
