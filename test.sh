@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds everything, and runs the tests.
 #
 #   ./test.sh                  the default tests (everything but the labels slow, gpu and bench)
@@ -11,7 +12,7 @@ preset=release
 exclude='slow|gpu|bench'
 while [ $# -gt 0 ]; do
   case $1 in
-    -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+    -h|--help) sed -n '3,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     --slow) exclude='gpu|bench' ;;
     --asan) preset=asan ;;
     *) break ;;

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Configures and builds with one progress line.
 #
 #   scripts/build.sh PRESET [TARGET...]     for example: scripts/build.sh release kinema
@@ -7,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ "${1:-}" = --help ] || [ -z "${1:-}" ]; then
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+  sed -n '3,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
   exit 0
 fi
 preset=$1

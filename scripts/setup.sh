@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs what kinema needs to build, and nothing else. Idempotent; quick when nothing is missing.
 #
 #   scripts/setup.sh            install what is missing
@@ -13,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 case "${1:-}" in
-  -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+  -h|--help) sed -n '3,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
   ""|--check) ;;
   *) echo "setup: unknown argument '$1' (see --help)" >&2; exit 2 ;;
 esac
