@@ -19,8 +19,8 @@ namespace kinema::diffusion {
 /// Keys and defaults of diffusers' DDIMScheduler. eta and use_clipped_model_output belong to the
 /// run.
 struct DdimConfig {
-  BetaConfig betas;
-  SpacingConfig spacing;
+  BetaConfig betas{};
+  SpacingConfig spacing{};
   PredictionType prediction = PredictionType::kEpsilon;
   ClipConfig clip{.clip_sample = true};
   bool set_alpha_to_one = true;

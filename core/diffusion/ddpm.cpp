@@ -81,8 +81,10 @@ void DdpmSampler::build() {
       throw request_error(
           "timesteps", "whole numbers 0 .. " + std::to_string(num_train - 1), std::to_string(time));
     }
+    // x0 is infinite there; only clipping makes it a number.
     const bool no_signal = alphas_cumprod_[static_cast<std::size_t>(time)] <= 0.0;
-    if (no_signal && config_.prediction == PredictionType::kEpsilon) {
+    const bool clips = config_.clip.clip_sample && !config_.clip.thresholding;
+    if (no_signal && !clips && config_.prediction == PredictionType::kEpsilon) {
       throw request_error("timesteps",
                           "times with some signal left for an epsilon model",
                           "time " + std::to_string(time) + " of a zero terminal SNR schedule");

@@ -26,8 +26,8 @@ enum class VarianceType {
 
 /// Keys and defaults of diffusers' DDPMScheduler.
 struct DdpmConfig {
-  BetaConfig betas;
-  SpacingConfig spacing;
+  BetaConfig betas{};
+  SpacingConfig spacing{};
   PredictionType prediction = PredictionType::kEpsilon;
   VarianceType variance = VarianceType::kFixedSmall;
   ClipConfig clip{.clip_sample = true};

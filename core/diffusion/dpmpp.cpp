@@ -90,10 +90,9 @@ DpmppConfig DpmppConfig::from_json(const Json& json) {
   read_sigma_grid(reader, config.grid);
   bool use_lu = false;
   reader.optional("use_lu_lambdas", use_lu);
-  if (use_lu && config.grid == SigmaGrid::kTraining) {
+  // As in the reference: Karras before Lu before the others.
+  if (use_lu && config.grid != SigmaGrid::kKarras) {
     config.grid = SigmaGrid::kLu;
-  } else if (use_lu) {
-    throw reader.error("config.value", "use_lu_lambdas", "no other grid beside it", "both");
   }
   reader.optional("use_flow_sigmas", config.use_flow_sigmas);
   reader.optional("flow_shift", config.flow_shift);

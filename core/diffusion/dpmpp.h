@@ -27,10 +27,10 @@ enum class DpmAlgorithm {
 
 /// Keys and defaults of diffusers' DPMSolverMultistepScheduler.
 struct DpmppConfig {
-  BetaConfig betas;
+  BetaConfig betas{};
   SpacingConfig spacing{.timestep_spacing = TimestepSpacing::kLinspace};
   PredictionType prediction = PredictionType::kEpsilon;
-  ClipConfig clip;
+  ClipConfig clip{};
   std::int64_t solver_order = 2;
   DpmAlgorithm algorithm = DpmAlgorithm::kDpmSolverPp;
   bool heun = false;  ///< solver_type "heun", else "midpoint" ("bh1", "bh2", "logrho" read as this)

@@ -144,8 +144,10 @@ void EulerSampler::build() {
     build_from_times(std::move(times), num_steps);
   }
   if (continuous) {
-    for (std::size_t i = 0; i < timesteps_.size(); ++i) {
-      timesteps_[i] = 0.25 * std::log(sigmas_[i]);
+    // One more than asked with log_linear interpolation, as in the reference.
+    timesteps_.clear();
+    for (std::size_t i = 0; i + 1 < sigmas_.size(); ++i) {
+      timesteps_.push_back(0.25 * std::log(sigmas_[i]));
     }
   }
 }

@@ -27,7 +27,7 @@ void read_final_sigma(JsonReader& reader, bool& final_sigma_is_zero);
 
 /// Keys and defaults of diffusers' EulerDiscreteScheduler. Churn belongs to the run.
 struct EulerConfig {
-  BetaConfig betas;
+  BetaConfig betas{};
   SpacingConfig spacing{.timestep_spacing = TimestepSpacing::kLinspace};
   PredictionType prediction = PredictionType::kEpsilon;
   SigmaGrid grid = SigmaGrid::kTraining;

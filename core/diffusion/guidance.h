@@ -42,12 +42,12 @@ struct GuidanceConfig {
   double stop = 1.0;
   /// Only the first so many channels are guided; nothing: all of the latents'. Open-Sora 1.0: 3
   /// of 4.
-  std::optional<std::int64_t> guided_channels;
-  std::optional<std::int64_t> oscillate_from;  ///< Open-Sora: 10
-  std::int64_t zero_init_steps = 1;            ///< cfg-zero
-  std::optional<double> momentum;              ///< apg: -0.5 in the paper; nothing: none
-  double norm_threshold = 15.0;                ///< apg: limit of |c - u|; 0: none
-  double eta = 1.0;                            ///< apg: weight of the parallel part
+  std::optional<std::int64_t> guided_channels{};
+  std::optional<std::int64_t> oscillate_from{};  ///< Open-Sora: 10
+  std::int64_t zero_init_steps = 1;              ///< cfg-zero
+  std::optional<double> momentum{};              ///< apg: -0.5 in the paper; nothing: none
+  double norm_threshold = 15.0;                  ///< apg: limit of |c - u|; 0: none
+  double eta = 1.0;                              ///< apg: weight of the parallel part
 
   static GuidanceConfig from_json(const Json& json);
   [[nodiscard]] Json to_json() const;

@@ -42,7 +42,7 @@ enum class IddpmVariance { kLearnedRange, kFixedLarge, kFixedSmall };
 /// "_class_name" is "IDDPM" (Open-Sora's own files say "type": "iddpm"); keys of the schedule and
 /// "variance_type": learned_range (default), fixed_large, fixed_small.
 struct IddpmConfig {
-  BetaConfig betas;
+  BetaConfig betas{};
   IddpmVariance variance = IddpmVariance::kLearnedRange;
 
   static IddpmConfig from_json(const Json& json);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/diffusion/masked_sampling.h"
 
+#include <string>
+
 #include <ATen/ATen.h>
 
 #include "core/base/error.h"
@@ -18,7 +20,15 @@ Tensor over_pixels(const Tensor& frames_BT) {
 }  // namespace
 
 MaskedSampling::Rule MaskedSampling::rule_for(SamplerKind kind) {
-  return kind == SamplerKind::kRflow || kind == SamplerKind::kFlowEuler ? Rule::kTime : Rule::kStep;
+  switch (kind) {
+    case SamplerKind::kRflow:
+    case SamplerKind::kFlowEuler:
+      return Rule::kTime;
+    case SamplerKind::kIddpm:
+      return Rule::kOpenSoraStep;
+    default:
+      return Rule::kStep;
+  }
 }
 
 MaskedSampling::MaskedSampling(const Tensor& mask_BT, const Sampler& sampler)
@@ -34,13 +44,29 @@ MaskedSampling::MaskedSampling(const Tensor& mask_BT, const Sampler& sampler)
                  .expected = "values 0 .. 1",
                  .got = "others"});
   }
+  const bool is_whole = mask_BT_.eq(mask_BT_.floor()).all().item<bool>();
+  if (sampler.is_multistep() && !is_whole) {
+    throw Error(ErrorKind::kUnsupported,
+                {.code = "mask.multistep",
+                 .place = kPlace,
+                 .subject = std::string(to_string(sampler.kind())),
+                 .expected = "mask values 0 and 1 for a multistep solver",
+                 .got = "values between",
+                 .hint = "use rflow, flow-euler, ddim, ddpm, iddpm or euler"});
+  }
 }
 
 MaskedSampling::Frames MaskedSampling::frames_at(const Sampler& sampler, std::int64_t index) const {
-  if (rule_ == Rule::kStep) {
+  if (rule_ != Rule::kTime) {
     const std::int64_t left = sampler.num_steps() - 1 - index;
     const Tensor start = (mask_BT_ * static_cast<double>(sampler.num_steps())).to(at::kLong);
-    return {.noised_BT = start.eq(left), .generated_BT = start.gt(left), .kept_BT = start.lt(left)};
+    if (rule_ == Rule::kOpenSoraStep) {
+      return {
+          .noised_BT = start.eq(left), .generated_BT = start.gt(left), .kept_BT = start.lt(left)};
+    }
+    return {.noised_BT = start.eq(left + 1).logical_and(mask_BT_.lt(1.0)),
+            .generated_BT = start.gt(left),
+            .kept_BT = start.le(left)};
   }
   // float32, as t and 1000 m are in the original: m = t / 1000 counts as reached.
   const auto active_at = [&](std::int64_t step) {
@@ -78,6 +104,13 @@ Tensor MaskedSampling::before_step(const Sampler& sampler,
                               latents_BCTHW);
   }
   return before_BCTHW_;
+}
+
+Tensor MaskedSampling::model_input(const Sampler& sampler,
+                                   std::int64_t index,
+                                   const Tensor& latents_BCTHW) const {
+  return at::where(
+      over_pixels(generated_BT_), sampler.scale_model_input(latents_BCTHW, index), latents_BCTHW);
 }
 
 Tensor MaskedSampling::after_step(const Tensor& stepped_BCTHW) const {

@@ -34,7 +34,7 @@ struct BetaConfig {
   double beta_start = 0.0001;
   double beta_end = 0.02;
   BetaSchedule beta_schedule = BetaSchedule::kLinear;
-  std::vector<double> trained_betas;    ///< used instead of the formula when not empty
+  std::vector<double> trained_betas{};  ///< used instead of the formula when not empty
   bool rescale_betas_zero_snr = false;  ///< arXiv 2305.08891 algorithm 1
 
   void read(JsonReader& reader);

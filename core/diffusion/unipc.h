@@ -19,10 +19,10 @@ namespace kinema::diffusion {
 
 /// Keys and defaults of diffusers' UniPCMultistepScheduler ("solver_p" must be null).
 struct UnipcConfig {
-  BetaConfig betas;
+  BetaConfig betas{};
   SpacingConfig spacing{.timestep_spacing = TimestepSpacing::kLinspace};
   PredictionType prediction = PredictionType::kEpsilon;
-  ClipConfig clip;
+  ClipConfig clip{};
   std::int64_t solver_order = 2;
   bool predict_x0 = true;
   bool bh1 = false;  ///< solver_type "bh1", else "bh2" ("midpoint", "heun", "logrho" read as this)
