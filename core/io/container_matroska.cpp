@@ -69,8 +69,9 @@ class MatroskaParser {
       }
       offset = element.end;
     }
-    if (duration_ > 0) {
-      metadata_.duration_seconds = duration_ * static_cast<double>(timestamp_scale_) * 1e-9;
+    const double seconds = duration_ * static_cast<double>(timestamp_scale_) * 1e-9;
+    if (std::isfinite(seconds) && seconds > 0) {
+      metadata_.duration_seconds = seconds;
     }
     return std::move(metadata_);
   }
@@ -197,8 +198,7 @@ class MatroskaParser {
           if (field.id == kTimestampScale) {
             timestamp_scale_ = integer_of(field);
           } else if (field.id == kDuration) {
-            const double value = float_of(field);
-            duration_ = std::isfinite(value) ? value : 0;
+            duration_ = float_of(field);
           }
         });
         break;

@@ -3,8 +3,10 @@
 // ones.
 #include "core/io/container_metadata.h"
 
+#include <bit>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include <gmock/gmock.h>
 #include <unistd.h>
@@ -226,6 +228,21 @@ TEST(ContainerTest, MatroskaTagsBehindTheClusters) {
                       element(0x63C0, element(0x63C5, big_endian(9, 8))) +
                           element(0x67C8, element(0x45A3, "comment") + element(0x4487, "track"))));
   EXPECT_EQ(parse(ebml_head() + element(0x18538067, track_tag + tags)).comment, kComment);
+}
+
+TEST(ContainerTest, MatroskaDurationsThatAreNoTimes) {
+  const auto duration_of = [](double value) {
+    const std::string info =
+        element(0x1549A966,
+                element(0x2AD7B1, big_endian(1'000'000'000, 4)) +
+                    element(0x4489, big_endian(std::bit_cast<std::uint64_t>(value), 8)));
+    return parse(ebml_head() + element(0x18538067, info)).duration_seconds;
+  };
+  EXPECT_EQ(duration_of(2.5), 2.5);
+  for (const double value :
+       {0.0, -1.0, 1e308, std::numeric_limits<double>::infinity(), std::nan("")}) {
+    EXPECT_EQ(duration_of(value), std::nullopt) << value;
+  }
 }
 
 struct BadContainer {
