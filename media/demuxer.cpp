@@ -18,7 +18,7 @@ namespace {
 constexpr int kIoBufferBytes = 64 * 1024;
 
 // Names as libavformat spells them. No playlists, scripts, devices, image patterns or captions.
-constexpr std::array<std::string_view, 18> kFormats = {"mov,mp4,m4a,3gp,3g2,mj2",
+constexpr std::array<std::string_view, 17> kFormats = {"mov,mp4,m4a,3gp,3g2,mj2",
                                                        "matroska,webm",
                                                        "avi",
                                                        "mpegts",
@@ -34,7 +34,6 @@ constexpr std::array<std::string_view, 18> kFormats = {"mov,mp4,m4a,3gp,3g2,mj2"
                                                        "obu",
                                                        "av1",
                                                        "mxf",
-                                                       "mjpeg",
                                                        "yuv4mpegpipe"};
 constexpr std::array<std::string_view, 2> kAnimations = {"gif", "apng"};
 
@@ -369,8 +368,8 @@ void Demuxer::choose_stream() {
 }
 
 bool Demuxer::has_no_timestamps() const {
-  constexpr std::array<std::string_view, 7> kRaw = {
-      "h264", "hevc", "m4v", "mpegvideo", "mjpeg", "obu", "av1"};
+  constexpr std::array<std::string_view, 6> kRaw = {
+      "h264", "hevc", "m4v", "mpegvideo", "obu", "av1"};
   return (format_->iformat->flags & AVFMT_NOTIMESTAMPS) != 0 ||
          std::ranges::find(kRaw, format_->iformat->name) != kRaw.end();
 }
@@ -430,20 +429,29 @@ bool Demuxer::seek(std::int64_t timestamp) {
 
 bool Demuxer::truncated() const {
   constexpr double kWhole = 0.98;
+  const AVRational rate = stream_->avg_frame_rate;
+  const double step = rate.num > 0 && rate.den > 0 ? 1.0 / av_q2d(rate) : 0.04;
+  // The last packet often has no length of its own.
+  const auto falls_short = [&](double end, double declared) {
+    return end < kWhole * declared && end + 2.0 * step < declared;
+  };
   const double declared =
       format_->duration > 0 ? static_cast<double>(format_->duration) / AV_TIME_BASE : 0.0;
   if (stream_->nb_frames > 0) {
-    const bool few =
-        static_cast<double>(packets_) < kWhole * static_cast<double>(stream_->nb_frames);
-    const double stream_seconds =
-        stream_->duration > 0 ? static_cast<double>(stream_->duration) * av_q2d(stream_->time_base)
-                              : declared;
+    const auto frames = static_cast<double>(stream_->nb_frames);
+    double seconds = declared;
+    if (std::string_view(format_->iformat->name) == "avi") {
+      seconds = frames * step;  // the demuxer shortens its durations when the file is cut
+    } else if (stream_->duration > 0) {
+      seconds = static_cast<double>(stream_->duration) * av_q2d(stream_->time_base);
+    }
     // AVI counts frames that it repeats without storing them: the time must be short as well.
-    return few && video_end_seconds_ < kWhole * stream_seconds;
+    const auto packets = static_cast<double>(packets_);
+    return packets < kWhole * frames && falls_short(video_end_seconds_, seconds);
   }
   // The duration of other formats may come from a guess by bit rate; believe only a stored one.
   return declared > 0 && format_->duration_estimation_method == AVFMT_DURATION_FROM_STREAM &&
-         read_end_seconds_ < kWhole * declared;
+         falls_short(read_end_seconds_, declared);
 }
 
 bool Demuxer::changed() const {

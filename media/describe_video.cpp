@@ -23,6 +23,9 @@ void describe_rate(const Demuxer& demuxer, VideoInfo& info) {
     info.fps_guessed = true;
   }
   info.times_from_rate = demuxer.has_no_timestamps();
+  // AV1 streams without a container seldom tell their rate; FFmpeg then says 25.
+  info.fps_guessed = info.fps_guessed ||
+                     (info.times_from_rate && (info.container == "obu" || info.container == "av1"));
   info.time_base = info.times_from_rate ? Rational{info.fps.den, info.fps.num}
                                         : Rational{stream.time_base.num, stream.time_base.den};
   const auto rate = [](AVRational value) { return value.den > 0 ? av_q2d(value) : 0.0; };

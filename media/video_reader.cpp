@@ -58,8 +58,8 @@ class VideoReader::Impl {
   bool distrust_index_ = false;
   std::deque<DecodedFrame> pending_;  ///< decoded, before their time was given
   std::int64_t next_index_ = 0;
-  bool stores_decode_times_ = false;  ///< AVI: the last frames that come out have no stamp
-  bool in_order_ = true;              ///< everything since the start was delivered
+  bool sparse_times_ = false;  ///< the format need not give every frame a time stamp
+  bool in_order_ = true;       ///< everything since the start was delivered
 };
 
 VideoReader::Impl::Impl(const std::string& path, const ReadOptions& options)
@@ -74,7 +74,7 @@ VideoReader::Impl::Impl(const std::string& path, const ReadOptions& options)
 void VideoReader::Impl::open() {
   info = describe_stream(source_.demuxer(), orientation_);
   report.declared_frames = info.declared_frames;
-  stores_decode_times_ = info.container == "avi";
+  sparse_times_ = info.container == "avi" || info.container == "mpeg" || info.container == "mpegts";
   start_times();
   const DecodedFrame& first = pending_.front();
   describe_frame(*first.frame, info);
@@ -189,7 +189,7 @@ bool VideoReader::Impl::fetch(TimedFrame& timed) {
     return true;
   }
   timed.stamp = timeline_->next(raw);
-  if (!raw && stores_decode_times_) {
+  if (!raw && sparse_times_) {
     timed.stamp.repaired = false;
   }
   return true;

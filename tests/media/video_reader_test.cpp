@@ -250,6 +250,27 @@ TEST(VideoReaderTest, TruncatedFileGivesItsGoodPrefix) {
   }
 }
 
+TEST(VideoReaderTest, CutFilesOfEveryContainerAreCalledTruncated) {
+  TemporaryFolder folder;
+  std::string film = read_file(broken("mjpeg_damaged.avi"), 1 << 20, "test");
+  write_file(folder.file("cut.avi"), film.substr(0, film.size() / 2));
+  for (const char* name : {"a.mkv", "a.webm", "a.mp4"}) {
+    write_clip(folder.file(name), {.width = 64, .height = 48, .key_interval_seconds = 0.2}, 40);
+    EXPECT_EQ(read_all(folder.file(name)).size(), 40U);
+    film = read_file(folder.file(name), 1 << 24, "test");
+    write_file(folder.file(std::string("cut_") + name), film.substr(0, film.size() * 2 / 3));
+  }
+  for (const char* name : {"cut.avi", "cut_a.mkv", "cut_a.webm", "cut_a.mp4"}) {
+    SCOPED_TRACE(name);
+    VideoReader reader = VideoReader::open(folder.file(name));
+    VideoFrame frame;
+    while (reader.next(frame)) {
+    }
+    EXPECT_EQ(reader.report().status(), ReadStatus::kTruncated);
+    EXPECT_GT(reader.report().frames, 5);
+  }
+}
+
 TEST(VideoReaderTest, FileThatGrowsIsReported) {
   TemporaryFolder folder;
   const std::string path = folder.file("grows.mp4");
