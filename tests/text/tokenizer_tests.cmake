@@ -1,3 +1,3 @@
 kinema_test(tokenizer_test
-  SOURCES tokenizer_golden_test.cpp
+  SOURCES prompt_cleaning_test.cpp tokenizer_golden_test.cpp tokenizer_reference_test.cpp
   DEPS kinema::tokenizer nlohmann_json::nlohmann_json)
