@@ -2,6 +2,7 @@
 // Stands in for the .cu files in a build without CUDA: every call says so.
 #include "core/kernels/bf16.h"
 #include "core/kernels/cuda_status.h"
+#include "core/kernels/group_norm_silu.h"
 #include "core/kernels/noise.h"
 
 namespace kinema::kernels {
@@ -42,6 +43,20 @@ CudaStatus narrow_bf16_cuda(std::uint16_t* /*out_device*/,
                             const float* /*in_device*/,
                             std::size_t /*count*/,
                             void* /*stream*/) noexcept {
+  return kNotBuilt;
+}
+
+CudaStatus group_norm_silu_cuda(float* /*out*/,
+                                const float* /*x*/,
+                                std::int64_t /*num_samples*/,
+                                std::int64_t /*num_positions*/,
+                                std::int64_t /*channels*/,
+                                std::int64_t /*num_groups*/,
+                                double /*eps*/,
+                                const float* /*weight*/,
+                                const float* /*bias*/,
+                                bool /*silu*/,
+                                void* /*stream*/) noexcept {
   return kNotBuilt;
 }
 

@@ -4,12 +4,30 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv3d.h>
+#include <ATen/ops/upsample_nearest2d.h>
+
+#include "core/nn/group_norm.h"
+#include "core/nn/image_conv.h"
 
 namespace kinema::nn {
 namespace {
 
 c10::MemoryFormat channels_last_format(std::int64_t num_axes) {
   return num_axes == 5 ? c10::MemoryFormat::ChannelsLast3d : c10::MemoryFormat::ChannelsLast;
+}
+
+/// 3x3 in space with the result as large as the input.
+bool keeps_size(const Conv2dOptions& o) {
+  return o.stride == std::array<std::int64_t, 2>{1, 1} &&
+         o.padding == std::array<std::int64_t, 2>{1, 1};
+}
+bool keeps_size(const Conv3dOptions& o) {
+  return o.stride == std::array<std::int64_t, 3>{1, 1, 1} &&
+         o.padding == std::array<std::int64_t, 3>{0, 1, 1};
+}
+
+bool is_flat(const Conv3dOptions& o) {
+  return o.kernel[0] == 1 && o.stride[0] == 1 && o.padding[0] == 0;
 }
 
 }  // namespace
@@ -27,11 +45,28 @@ Conv2dImpl::Conv2dImpl(const Conv2dOptions& options, const ParameterOptions& par
 }
 
 Tensor Conv2dImpl::forward(const Tensor& x_BCHW) const {
+  if (keeps_size(options_) && can_filter_minimally(x_BCHW, weight, /*doubled=*/false)) {
+    return filter_minimally(x_BCHW, weight, bias, {}, /*doubled=*/false);
+  }
   return at::conv2d(channels_last(x_BCHW), weight, bias, options_.stride, options_.padding);
 }
 
 Tensor Conv2dImpl::forward_frames(const Tensor& x_BCTHW) const {
   return unfold_frames(forward(fold_frames(x_BCTHW)), x_BCTHW.size(0));
+}
+
+Tensor Conv2dImpl::forward_add(const Tensor& x_BCHW, Tensor addend) const {
+  if (keeps_size(options_) && can_filter_minimally(x_BCHW, weight, /*doubled=*/false)) {
+    return filter_minimally(x_BCHW, weight, bias, addend, /*doubled=*/false);
+  }
+  return add_consume(forward(x_BCHW), addend);
+}
+
+Tensor Conv2dImpl::forward_doubled(const Tensor& x_BCHW) const {
+  if (keeps_size(options_) && can_filter_minimally(x_BCHW, weight, /*doubled=*/true)) {
+    return filter_minimally(x_BCHW, weight, bias, {}, /*doubled=*/true);
+  }
+  return forward(repeat_pixels(x_BCHW));
 }
 
 Conv3dImpl::Conv3dImpl(const Conv3dOptions& options, const ParameterOptions& parameters)
@@ -49,8 +84,11 @@ Conv3dImpl::Conv3dImpl(const Conv3dOptions& options, const ParameterOptions& par
 }
 
 Tensor Conv3dImpl::forward(const Tensor& x_BCTHW) const {
-  // Without a time axis in the kernel, frames are a batch of images, which convolve faster.
-  if (options_.kernel[0] == 1 && options_.stride[0] == 1 && options_.padding[0] == 0) {
+  if (keeps_size(options_) && can_filter_minimally(x_BCTHW, weight, /*doubled=*/false)) {
+    return filter_minimally(x_BCTHW, weight, bias, {}, /*doubled=*/false);
+  }
+  if (is_flat(options_)) {
+    // Without a time axis in the kernel, frames are a batch of images, which convolve faster.
     const std::array<std::int64_t, 2> stride = {options_.stride[1], options_.stride[2]};
     const std::array<std::int64_t, 2> padding = {options_.padding[1], options_.padding[2]};
     const Tensor y_NCHW =
@@ -58,6 +96,23 @@ Tensor Conv3dImpl::forward(const Tensor& x_BCTHW) const {
     return unfold_frames(y_NCHW, x_BCTHW.size(0));
   }
   return at::conv3d(channels_last(x_BCTHW), weight, bias, options_.stride, options_.padding);
+}
+
+Tensor Conv3dImpl::forward_add(const Tensor& x_BCTHW, Tensor addend) const {
+  if (keeps_size(options_) && can_filter_minimally(x_BCTHW, weight, /*doubled=*/false)) {
+    return filter_minimally(x_BCTHW, weight, bias, addend, /*doubled=*/false);
+  }
+  return add_consume(forward(x_BCTHW), addend);
+}
+
+Tensor Conv3dImpl::forward_doubled(const Tensor& x_BCTHW) const {
+  const Tensor frames = fold_frames(x_BCTHW);
+  const std::int64_t batch = x_BCTHW.size(0);
+  const Tensor kernel = weight.squeeze(2);
+  if (keeps_size(options_) && can_filter_minimally(frames, kernel, /*doubled=*/true)) {
+    return unfold_frames(filter_minimally(frames, kernel, bias, {}, /*doubled=*/true), batch);
+  }
+  return forward(unfold_frames(repeat_pixels(frames), batch));
 }
 
 Tensor channels_last(const Tensor& x) {
@@ -76,6 +131,11 @@ Tensor unfold_frames(const Tensor& x_NCHW, std::int64_t batch) {
   return x_NCHW.permute({0, 2, 3, 1})
       .reshape({batch, s[0] / batch, s[2], s[3], s[1]})
       .permute({0, 4, 1, 2, 3});
+}
+
+Tensor repeat_pixels(const Tensor& x_NCHW) {
+  const std::array<std::int64_t, 2> size = {2 * x_NCHW.size(2), 2 * x_NCHW.size(3)};
+  return at::upsample_nearest2d(channels_last(x_NCHW), size);
 }
 
 void use_channels_last_weights(torch::nn::Module& module) {

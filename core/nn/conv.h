@@ -45,6 +45,10 @@ class Conv2dImpl final : public torch::nn::Module {
   [[nodiscard]] Tensor forward(const Tensor& x_BCHW) const;
   /// The same on every frame of [B, C, T, H, W].
   [[nodiscard]] Tensor forward_frames(const Tensor& x_BCTHW) const;
+  /// forward(x) + addend, which belongs to the caller alone and may become the result.
+  [[nodiscard]] Tensor forward_add(const Tensor& x_BCHW, Tensor addend) const;
+  /// forward() of x with every pixel repeated 2 x 2. Needs kernel 3x3, stride 1, padding 1.
+  [[nodiscard]] Tensor forward_doubled(const Tensor& x_BCHW) const;
 
   [[nodiscard]] const Conv2dOptions& options() const noexcept { return options_; }
 
@@ -63,6 +67,11 @@ class Conv3dImpl final : public torch::nn::Module {
 
   /// @param x_BCTHW  dtype of the weight.  @return channels-last [B, O, T', H', W'].
   [[nodiscard]] Tensor forward(const Tensor& x_BCTHW) const;
+  /// forward(x) + addend, which belongs to the caller alone and may become the result.
+  [[nodiscard]] Tensor forward_add(const Tensor& x_BCTHW, Tensor addend) const;
+  /// forward() of x with every pixel repeated 2 x 2. Needs kernel (1, 3, 3), stride 1, padding 1 in
+  /// space.
+  [[nodiscard]] Tensor forward_doubled(const Tensor& x_BCTHW) const;
 
   [[nodiscard]] const Conv3dOptions& options() const noexcept { return options_; }
 
@@ -81,6 +90,9 @@ TORCH_MODULE(Conv3d);
 [[nodiscard]] Tensor fold_frames(const Tensor& x_BCTHW);
 /// [B T, C, H, W] -> [B, C, T, H, W], a view for channels-last x.
 [[nodiscard]] Tensor unfold_frames(const Tensor& x_NCHW, std::int64_t batch);
+
+/// Nearest neighbour x 2 in rows and columns. 4 axes; channels-last.
+[[nodiscard]] Tensor repeat_pixels(const Tensor& x_NCHW);
 
 /// Stores all 4- and 5-axis parameters of `module` channels-last, which saves a copy per call.
 void use_channels_last_weights(torch::nn::Module& module);

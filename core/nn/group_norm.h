@@ -30,11 +30,17 @@ class GroupNormImpl final : public torch::nn::Module {
   /// @param x  [B, C, H, W] (scope has no meaning) or [B, C, T, H, W].
   /// @return the same shape and dtype, channels-last.
   [[nodiscard]] Tensor forward(const Tensor& x, NormScope scope = NormScope::kFrame) const;
+  /// The plain twin of forward(), by LibTorch. For training and tests.
+  [[nodiscard]] Tensor forward_reference(const Tensor& x,
+                                         NormScope scope = NormScope::kFrame) const;
   /// silu(forward(x)).
   [[nodiscard]] Tensor forward_silu(const Tensor& x, NormScope scope = NormScope::kFrame) const;
-  /// The same written into `out`, a channels-last tensor or a slice in time of one; same shape. No
+  /// The same written into `out`, a channels-last tensor or a slice in time of one; may be x. No
   /// autograd.
   void forward_silu_out(Tensor& out, const Tensor& x, NormScope scope) const;
+
+  /// forward_silu() into x itself when no gradient is wanted; x must belong to the caller alone.
+  [[nodiscard]] Tensor forward_silu_consume(Tensor x, NormScope scope) const;
 
   [[nodiscard]] std::int64_t num_groups() const noexcept { return num_groups_; }
   [[nodiscard]] double eps() const noexcept { return eps_; }
