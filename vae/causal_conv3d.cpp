@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vae/causal_conv3d.h"
 
+#include <utility>
+
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
@@ -8,6 +10,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "core/base/error.h"
+#include "core/nn/image_conv.h"
 
 namespace kinema::vae {
 namespace {
@@ -25,39 +28,86 @@ TimeShape time_shape(const nn::Conv3dImpl& conv, TimePadding padding) {
   return {kernel - 1 + shift, kernel - stride};
 }
 
-/// Frames that stand before x: the cache, or the padding.
-Tensor past_of(const Tensor& x, std::int64_t left, TimePadding padding, const TimeState* state) {
-  if (state != nullptr && state->started()) {
+/// Frames that stand before x: the cache, or the padding (a view that repeats one frame).
+/// Undefined when there are none.
+Tensor past_of(const Tensor& x, TimeShape shape, TimePadding padding, const TimeState* state) {
+  const bool started = state != nullptr && state->started();
+  if ((started ? shape.keep : shape.left) == 0) {
+    return {};
+  }
+  if (started) {
     return state->cache;
   }
   const auto s = x.sizes();
-  if (padding == TimePadding::kZeros) {
-    return at::zeros({s[0], s[1], left, s[3], s[4]}, x.options());
-  }
-  return x.narrow(2, 0, 1).expand({s[0], s[1], left, s[3], s[4]});
+  const Tensor frame = padding == TimePadding::kZeros
+                           ? nn::channels_last(at::zeros({s[0], s[1], 1, s[3], s[4]}, x.options()))
+                           : x.narrow(2, 0, 1);
+  return frame.expand({s[0], s[1], shape.left, s[3], s[4]});
 }
 
-/// The last `keep` frames, as memory of its own: a view would keep the whole chunk alive.
-void remember(const Tensor& extended, std::int64_t keep, TimeState* state) {
+Tensor join(const Tensor& past, const Tensor& present) {
+  return past.defined() ? at::cat({past.to(present.scalar_type()), present}, 2) : present;
+}
+
+/// Puts the last `keep` frames of past and present into `cache`, whose frames `past` may be.
+void shift_into(Tensor& cache, const Tensor& past, const Tensor& present, std::int64_t keep) {
+  const std::int64_t fresh = std::min(keep, present.size(2));
+  const std::int64_t old = keep - fresh;
+  for (std::int64_t k = 0; k < old; ++k) {
+    cache.select(2, k).copy_(past.select(2, past.size(2) - old + k));
+  }
+  cache.narrow(2, old, fresh).copy_(present.narrow(2, present.size(2) - fresh, fresh));
+}
+
+/// Remembers the last `keep` frames as memory of its own: a view would keep the chunk alive.
+void remember(const Tensor& past, const Tensor& present, std::int64_t keep, TimeState* state) {
   if (state == nullptr) {
     return;
   }
-  const std::int64_t frames = extended.size(2);
-  if (keep > 0) {
-    const Tensor tail = extended.narrow(2, frames - keep, keep);
-    const bool reusable = !c10::GradMode::is_enabled() && state->cache.defined() &&
-                          state->cache.sizes() == tail.sizes() && !state->cache.is_alias_of(tail);
-    if (reusable) {
-      state->cache.copy_(tail);
-    } else {
-      state->cache = tail.clone(c10::MemoryFormat::ChannelsLast3d);
-    }
-  }
   state->chunks += 1;
+  if (keep == 0) {
+    return;
+  }
+  const bool keeps_gradient = c10::GradMode::is_enabled() &&
+                              (present.requires_grad() || (past.defined() && past.requires_grad()));
+  if (keeps_gradient) {
+    const Tensor all = join(past, present);
+    state->cache = all.narrow(2, all.size(2) - keep, keep).clone();
+    return;
+  }
+  const at::NoGradGuard no_grad;
+  if (!state->cache.defined() || state->cache.requires_grad()) {
+    const auto s = present.sizes();
+    const bool narrows = state->compact && present.scalar_type() == at::kFloat;
+    const auto dtype = narrows ? at::kBFloat16 : present.scalar_type();
+    state->cache = at::empty({s[0], s[1], keep, s[3], s[4]},
+                             present.options().dtype(dtype),
+                             c10::MemoryFormat::ChannelsLast3d);
+  }
+  shift_into(state->cache, past, present, keep);
 }
 
-bool wants_gradient(const Tensor& x, const nn::GroupNormImpl& norm) {
-  return c10::GradMode::is_enabled() && (x.requires_grad() || norm.weight.requires_grad());
+/// The convolution of past and x, and the new memory. The past is read in place where possible.
+Tensor convolve(const Tensor& x,
+                const nn::Conv3dImpl& conv,
+                TimePadding padding,
+                TimeState* state,
+                Tensor addend) {
+  const TimeShape shape = time_shape(conv, padding);
+  const Tensor past = past_of(x, shape, padding, state);
+  const bool same_size = conv.options().stride == std::array<std::int64_t, 3>{1, 1, 1} &&
+                         conv.options().padding == std::array<std::int64_t, 3>{0, 1, 1};
+  const std::int64_t num_past = past.defined() ? past.size(2) : 0;
+  Tensor y;
+  if (same_size && nn::can_filter_minimally(x, conv.weight, /*doubled=*/false, num_past)) {
+    y = nn::filter_minimally(x, conv.weight, conv.bias, addend, /*doubled=*/false, past);
+  } else if (addend.defined()) {
+    y = conv.forward_add(join(past, x), std::move(addend));
+  } else {
+    y = conv.forward(join(past, x));
+  }
+  remember(past, x, shape.keep, state);
+  return y;
 }
 
 }  // namespace
@@ -67,12 +117,9 @@ Tensor extend_time(const Tensor& x_BCTHW,
                    std::int64_t keep,
                    TimePadding padding,
                    TimeState* state) {
-  Tensor extended = x_BCTHW;
-  const bool started = state != nullptr && state->started();
-  if (started ? keep > 0 : left > 0) {
-    extended = at::cat({past_of(x_BCTHW, left, padding, state), x_BCTHW}, 2);
-  }
-  remember(extended, keep, state);
+  const Tensor past = past_of(x_BCTHW, {left, keep}, padding, state);
+  Tensor extended = join(past, x_BCTHW);
+  remember(past, x_BCTHW, keep, state);
   return extended;
 }
 
@@ -80,8 +127,7 @@ Tensor causal_conv3d(const Tensor& x_BCTHW,
                      const nn::Conv3dImpl& conv,
                      TimePadding padding,
                      TimeState* state) {
-  const auto [left, keep] = time_shape(conv, padding);
-  return conv.forward(extend_time(x_BCTHW, left, keep, padding, state));
+  return convolve(nn::channels_last(x_BCTHW), conv, padding, state, {});
 }
 
 Tensor norm_silu_conv3d(const Tensor& x_BCTHW,
@@ -90,23 +136,18 @@ Tensor norm_silu_conv3d(const Tensor& x_BCTHW,
                         const nn::Conv3dImpl& conv,
                         TimePadding padding,
                         TimeState* state) {
-  if (wants_gradient(x_BCTHW, norm)) {
-    return causal_conv3d(norm.forward_silu(x_BCTHW, scope), conv, padding, state);
-  }
-  const auto [left, keep] = time_shape(conv, padding);
-  const bool started = state != nullptr && state->started();
-  const std::int64_t num_past = started ? keep : left;
-  const auto s = x_BCTHW.sizes();
-  Tensor extended = at::empty({s[0], s[1], num_past + s[2], s[3], s[4]},
-                              x_BCTHW.options(),
-                              c10::MemoryFormat::ChannelsLast3d);
-  Tensor present = extended.narrow(2, num_past, s[2]);
-  norm.forward_silu_out(present, x_BCTHW, scope);
-  if (num_past > 0) {
-    extended.narrow(2, 0, num_past).copy_(past_of(present, left, padding, state));
-  }
-  remember(extended, keep, state);
-  return conv.forward(extended);
+  return convolve(norm.forward_silu(x_BCTHW, scope), conv, padding, state, {});
+}
+
+Tensor norm_silu_conv3d_consume(Tensor x_BCTHW,
+                                const nn::GroupNormImpl& norm,
+                                nn::NormScope scope,
+                                const nn::Conv3dImpl& conv,
+                                TimePadding padding,
+                                TimeState* state,
+                                Tensor addend) {
+  const Tensor normed = norm.forward_silu_consume(std::move(x_BCTHW), scope);
+  return convolve(normed, conv, padding, state, std::move(addend));
 }
 
 Tensor pad_right_bottom(const Tensor& x) {
@@ -133,6 +174,16 @@ Tensor CausalConv3dImpl::forward(const Tensor& x_BCTHW,
     return conv->forward(norm.forward_silu(x_BCTHW, scope));
   }
   return norm_silu_conv3d(x_BCTHW, norm, scope, *conv, padding_, next_state(stream));
+}
+
+Tensor CausalConv3dImpl::forward_consume(Tensor x_BCTHW,
+                                         const nn::GroupNormImpl& norm,
+                                         nn::NormScope scope,
+                                         Tensor addend,
+                                         StreamState* stream) const {
+  TimeState* const state = conv->options().kernel[0] == 1 ? nullptr : next_state(stream);
+  return norm_silu_conv3d_consume(
+      std::move(x_BCTHW), norm, scope, *conv, padding_, state, std::move(addend));
 }
 
 }  // namespace kinema::vae

@@ -41,13 +41,22 @@ enum class TimePadding {
                                    TimePadding padding,
                                    TimeState* state);
 
-/// conv(silu(norm(x))), with the norm writing straight into the padded input of the convolution.
+/// conv(silu(norm(x))).
 [[nodiscard]] Tensor norm_silu_conv3d(const Tensor& x_BCTHW,
                                       const nn::GroupNormImpl& norm,
                                       nn::NormScope scope,
                                       const nn::Conv3dImpl& conv,
                                       TimePadding padding,
                                       TimeState* state);
+/// The same of an x that is used up (when no gradient is wanted), plus `addend`, which may be
+/// undefined; it belongs to the caller alone and may become the result.
+[[nodiscard]] Tensor norm_silu_conv3d_consume(Tensor x_BCTHW,
+                                              const nn::GroupNormImpl& norm,
+                                              nn::NormScope scope,
+                                              const nn::Conv3dImpl& conv,
+                                              TimePadding padding,
+                                              TimeState* state,
+                                              Tensor addend);
 
 /// One zero column on the right and one zero row at the bottom. [..., H, W] -> [..., H + 1, W + 1].
 [[nodiscard]] Tensor pad_right_bottom(const Tensor& x);
@@ -68,6 +77,12 @@ class CausalConv3dImpl final : public torch::nn::Module {
                                const nn::GroupNormImpl& norm,
                                nn::NormScope scope,
                                StreamState* stream) const;
+  /// conv(silu(norm(x))) + addend; see norm_silu_conv3d_consume().
+  [[nodiscard]] Tensor forward_consume(Tensor x_BCTHW,
+                                       const nn::GroupNormImpl& norm,
+                                       nn::NormScope scope,
+                                       Tensor addend,
+                                       StreamState* stream) const;
 
   nn::Conv3d conv{nullptr};
 

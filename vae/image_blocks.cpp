@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vae/image_blocks.h"
 
-#include <ATen/ops/upsample_nearest2d.h>
+#include <utility>
 
 #include "vae/causal_conv3d.h"
 
@@ -31,11 +31,13 @@ ResBlock2dImpl::ResBlock2dImpl(const ResBlockOptions& o, const nn::ParameterOpti
   }
 }
 
-Tensor ResBlock2dImpl::forward(const Tensor& x_NCHW) const {
+Tensor ResBlock2dImpl::forward(Tensor x_NCHW) const {
   Tensor h = conv1_->forward(norm1_->forward_silu(x_NCHW));
-  h = norm2_->forward_silu(h);
-  h = conv2_->forward(h);
-  return nn::add_consume(std::move(h), shortcut_.is_empty() ? x_NCHW : shortcut_->forward(x_NCHW));
+  if (!shortcut_.is_empty()) {
+    x_NCHW = shortcut_->forward(x_NCHW);
+  }
+  h = norm2_->forward_silu_consume(std::move(h), nn::NormScope::kFrame);
+  return conv2_->forward_add(h, std::move(x_NCHW));
 }
 
 Downsample2dImpl::Downsample2dImpl(std::int64_t channels, const nn::ParameterOptions& parameters)
@@ -53,12 +55,7 @@ Upsample2dImpl::Upsample2dImpl(std::int64_t channels, const nn::ParameterOptions
     : conv_(register_module("conv", conv3x3(channels, channels, parameters))) {}
 
 Tensor Upsample2dImpl::forward(const Tensor& x_NCHW) const {
-  return conv_->forward(repeat_pixels(x_NCHW));
-}
-
-Tensor repeat_pixels(const Tensor& x_NCHW) {
-  const std::array<std::int64_t, 2> size = {2 * x_NCHW.size(2), 2 * x_NCHW.size(3)};
-  return at::upsample_nearest2d(x_NCHW, size);
+  return conv_->forward_doubled(x_NCHW);
 }
 
 }  // namespace kinema::vae

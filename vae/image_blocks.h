@@ -29,8 +29,8 @@ class ResBlock2dImpl final : public torch::nn::Module {
   explicit ResBlock2dImpl(const ResBlockOptions& options,
                           const nn::ParameterOptions& parameters = {});
 
-  /// [N, C, H, W], channels-last.
-  [[nodiscard]] Tensor forward(const Tensor& x_NCHW) const;
+  /// @param x_NCHW  channels-last; used up when no gradient is wanted.
+  [[nodiscard]] Tensor forward(Tensor x_NCHW) const;
 
  private:
   nn::GroupNorm norm1_;
@@ -64,7 +64,6 @@ class Upsample2dImpl final : public torch::nn::Module {
 };
 TORCH_MODULE(Upsample2d);
 
-/// Nearest neighbour x 2 in rows and columns. 4 axes; channels-last.
-[[nodiscard]] Tensor repeat_pixels(const Tensor& x_NCHW);
+using nn::repeat_pixels;
 
 }  // namespace kinema::vae

@@ -75,11 +75,11 @@ class MidBlockImpl final : public torch::nn::Module {
   }
 
   [[nodiscard]] Tensor forward(Tensor x) const {
-    x = resnets_->ptr<ResBlock2dImpl>(0)->forward(x);
+    x = resnets_->ptr<ResBlock2dImpl>(0)->forward(std::move(x));
     if (!attentions_.is_empty()) {
       x = attentions_->ptr<AttentionImpl>(0)->forward(x);
     }
-    return resnets_->ptr<ResBlock2dImpl>(1)->forward(x);
+    return resnets_->ptr<ResBlock2dImpl>(1)->forward(std::move(x));
   }
 
  private:
@@ -112,7 +112,7 @@ class LevelImpl final : public torch::nn::Module {
 
   [[nodiscard]] Tensor forward(Tensor x) const {
     for (std::size_t j = 0; j < resnets_->size(); ++j) {
-      x = resnets_->ptr<ResBlock2dImpl>(j)->forward(x);
+      x = resnets_->ptr<ResBlock2dImpl>(j)->forward(std::move(x));
     }
     return resample_.is_empty() ? x : resample_->ptr<Resample>(0)->forward(x);
   }
@@ -157,7 +157,8 @@ class EncoderImpl final : public torch::nn::Module {
       x = down_->ptr<DownLevelImpl>(l)->forward(std::move(x));
     }
     x = mid_->forward(std::move(x));
-    return conv_out_->forward(norm_out_->forward_silu(x));
+    x = norm_out_->forward_silu_consume(std::move(x), nn::NormScope::kFrame);
+    return conv_out_->forward(x);
   }
 
  private:
@@ -200,7 +201,7 @@ class DecoderImpl final : public torch::nn::Module {
     for (std::size_t l = 0; l < up_->size(); ++l) {
       x = up_->ptr<UpLevelImpl>(l)->forward(std::move(x));
     }
-    x = norm_out_->forward_silu(x);
+    x = norm_out_->forward_silu_consume(std::move(x), nn::NormScope::kFrame);
     return conv_out_->forward(x);
   }
 

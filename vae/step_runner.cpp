@@ -28,6 +28,13 @@ std::int64_t segment_size(const Codec& codec, Direction direction, const Segment
 
 }  // namespace
 
+StreamState& StepRunner::state_of(std::size_t tile) {
+  while (states_.size() <= tile) {
+    states_.emplace_back(compact_state_);
+  }
+  return states_[tile];
+}
+
 Tensor StepRunner::run_one(const Tensor& x_BCTHW, const StepContext& step, StreamState& state) {
   state.begin_chunk();
   const Tensor x = nn::channels_last(x_BCTHW);
@@ -63,9 +70,7 @@ Tensor StepRunner::run(const Tensor& x_BCTHW, const StepContext& step, bool fres
                 encoding ? columns / ratio : columns * ratio,
                 tiling_->reference_blend ? TileBlend::kPairwise : TileBlend::kSeparable,
                 [&](const Tensor& tile, std::int64_t number) {
-                  const auto needed = static_cast<std::size_t>(number) + 1;
-                  states_.resize(std::max(states_.size(), needed));
-                  return run_one(tile, step, states_[needed - 1]);
+                  return run_one(tile, step, state_of(static_cast<std::size_t>(number)));
                 });
   return encoding ? joined : codec_.finish_pixels(joined);
 }

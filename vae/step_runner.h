@@ -18,8 +18,14 @@ enum class Direction { kEncode, kDecode };
 
 class StepRunner {
  public:
-  StepRunner(const Codec& codec, Direction direction, std::optional<TilingOptions> tiling)
-      : codec_(codec), direction_(direction), tiling_(std::move(tiling)) {}
+  StepRunner(const Codec& codec,
+             Direction direction,
+             std::optional<TilingOptions> tiling,
+             bool compact_state = false)
+      : codec_(codec),
+        direction_(direction),
+        tiling_(std::move(tiling)),
+        compact_state_(compact_state) {}
 
   /// Moments of frames, or pixels of latents. @param fresh  forget the past first.
   [[nodiscard]] Tensor run(const Tensor& x_BCTHW, const StepContext& step, bool fresh);
@@ -27,11 +33,13 @@ class StepRunner {
   [[nodiscard]] std::int64_t state_bytes() const;
 
  private:
+  [[nodiscard]] StreamState& state_of(std::size_t tile);
   [[nodiscard]] Tensor run_one(const Tensor& x_BCTHW, const StepContext& step, StreamState& state);
 
   const Codec& codec_;
   Direction direction_;
   std::optional<TilingOptions> tiling_;
+  bool compact_state_;
   std::deque<StreamState> states_;  ///< one per tile
 };
 

@@ -5,7 +5,7 @@ namespace kinema::vae {
 
 TimeState& StreamState::next() {
   if (position_ == layers_.size()) {
-    layers_.emplace_back();
+    layers_.emplace_back().compact = compact_;
   }
   return layers_[position_++];
 }

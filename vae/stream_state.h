@@ -24,12 +24,17 @@ namespace kinema::vae {
 struct TimeState {
   Tensor cache;             ///< [B, C, n, H, W] last inputs, owned (never a view of a chunk)
   std::int64_t chunks = 0;  ///< passes this layer has finished
+  bool compact = false;     ///< keep fp32 inputs as bf16
 
   [[nodiscard]] bool started() const noexcept { return chunks > 0; }
 };
 
 class StreamState {
  public:
+  /// @param compact  caches keep fp32 inputs as bf16: half the memory, and past frames reach later
+  ///                 ones with 8 bits of mantissa, so chunks are no longer exactly the one shot.
+  explicit StreamState(bool compact = false) noexcept : compact_(compact) {}
+
   /// Starts a pass: next() begins with the first layer again.
   void begin_chunk() noexcept { position_ = 0; }
   /// The state of the next temporal layer. The reference stays valid until reset().
@@ -48,6 +53,7 @@ class StreamState {
  private:
   std::deque<TimeState> layers_;
   std::size_t position_ = 0;
+  bool compact_;
 };
 
 /// The state of the next layer, or null for one shot.

@@ -33,11 +33,12 @@ class StepStream {
   StepStream(const Codec& codec,
              Direction direction,
              std::optional<TilingOptions> tiling,
+             bool compact_state,
              std::int64_t per_step,
              std::optional<std::int64_t> total,
              std::optional<std::int64_t> num_frames)
       : rule_(direction == Direction::kEncode ? codec.encode_rule() : codec.decode_rule()),
-        runner_(codec, direction, std::move(tiling)),
+        runner_(codec, direction, std::move(tiling), compact_state),
         per_step_(per_step),
         total_(total),
         num_frames_(num_frames) {
@@ -179,6 +180,7 @@ class EncodeStreamImpl final : public EncodeStream {
         steps_(vae.codec(),
                Direction::kEncode,
                options.tiling,
+               options.compact_state,
                options.frames_per_step,
                num_frames,
                std::nullopt) {}
@@ -225,6 +227,7 @@ class DecodeStreamImpl final : public DecodeStream {
         steps_(vae.codec(),
                Direction::kDecode,
                options.tiling,
+               options.compact_state,
                options.latents_per_step,
                num_latents,
                options.num_frames) {}

@@ -111,9 +111,9 @@ class MidBlockImpl final : public torch::nn::Module {
         block_2_(register_module("block_2", ResBlock3d(channels, channels, c, p))) {}
 
   [[nodiscard]] Tensor forward(Tensor x, StreamState* stream) const {
-    x = block_1_->forward(x, stream);
+    x = block_1_->forward(std::move(x), stream);
     x = attention_->forward(x);
-    return block_2_->forward(x, stream);
+    return block_2_->forward(std::move(x), stream);
   }
 
  private:
@@ -161,8 +161,7 @@ class SpaceUp3dImpl final : public torch::nn::Module {
     if (joint_) {
       return conv_->forward(interpolate_joint(x), stream);
     }
-    const Tensor up = repeat_pixels(nn::fold_frames(x));
-    return conv_->forward(nn::unfold_frames(up, x.size(0)), stream);
+    return conv_->conv->forward_doubled(x);
   }
 
  private:
@@ -201,7 +200,7 @@ class DownLevelImpl final : public torch::nn::Module {
   [[nodiscard]] Tensor forward_blocks(Tensor x, StreamState* stream) const {
     for (std::size_t j = 0; j < blocks_->size(); ++j) {
       if (is_3d_) {
-        x = blocks_->ptr<ResBlock3dImpl>(j)->forward(x, stream);
+        x = blocks_->ptr<ResBlock3dImpl>(j)->forward(std::move(x), stream);
       } else {
         x = nn::unfold_frames(blocks_->ptr<ResBlock2dImpl>(j)->forward(nn::fold_frames(x)),
                               x.size(0));
@@ -276,7 +275,7 @@ class UpLevelImpl final : public torch::nn::Module {
 
   [[nodiscard]] Tensor forward(Tensor x, StreamState* stream) const {
     for (std::size_t j = 0; j < blocks_->size(); ++j) {
-      x = blocks_->ptr<ResBlock3dImpl>(j)->forward(x, stream);
+      x = blocks_->ptr<ResBlock3dImpl>(j)->forward(std::move(x), stream);
     }
     if (!up_.is_empty()) {
       x = up_->forward(x, stream);
@@ -369,7 +368,7 @@ class EncoderImpl final : public torch::nn::Module {
       x = level.forward_time(level.forward_blocks(std::move(x), stream), stream);
     }
     x = mid_->forward(std::move(x), stream);
-    return conv_out_->forward(x, *norm_out_, scope_, stream);
+    return conv_out_->forward_consume(std::move(x), *norm_out_, scope_, {}, stream);
   }
 
  private:
@@ -413,7 +412,7 @@ class DecoderImpl final : public torch::nn::Module {
       for (std::size_t l = level; l > 0; --l) {
         frame = up_->ptr<UpLevelImpl>(l - 1)->forward(std::move(frame), stream);
       }
-      return conv_out_->forward(frame, *norm_out_, scope_, stream);
+      return conv_out_->forward_consume(std::move(frame), *norm_out_, scope_, {}, stream);
     };
     return frame_by_frame(std::move(x), stream, streams_, tail);
   }
