@@ -210,6 +210,79 @@ struct CommandLine::Impl {
         "pooled_BD [B, D]. T5 rows beyond the mask are zero.");
   }
 
+  void add_generate() {
+    auto& options = invocation.generate;
+    CLI::App* sub = add("generate", "Make a video from a prompt", Command::kGenerate);
+    sub->add_option("prompt", options.prompt, "What to show")->option_text("PROMPT")->required();
+    sub->add_option(
+           "-o,--output",
+           options.output,
+           "Where it goes: .mp4 .mov .webm .mkv .gif .y4m, a folder/ or name_%05d.png of pictures, "
+           "or - for Y4M on stdout")
+        ->option_text("FILE")
+        ->required();
+    sub->add_option("--model", options.model, "Model folder with model_index.json")
+        ->option_text("DIR")
+        ->required();
+    sub->add_option("--size", options.size, "Pixels, for example 512x288 (default: the model's)")
+        ->option_text("WxH");
+    sub->add_option("--frames", options.frames, "Number of frames; exactly as many are written")
+        ->option_text("N");
+    sub->add_option("--seconds", options.seconds, "Length, instead of --frames")->option_text("S");
+    sub->add_option("--fps", options.fps, "Frames per second")->option_text("N");
+    sub->add_option("--seed", options.seed, "The same seed and request give the same bytes")
+        ->option_text("N")
+        ->capture_default_str();
+    sub->add_option("--steps", options.steps, "Denoising steps")->option_text("N");
+    sub->add_option(
+           "--sampler",
+           options.sampler,
+           "rflow, ddpm, iddpm, ddim, dpmpp, unipc, euler or flow-euler (default: the model's)")
+        ->option_text("NAME");
+    sub->add_option("--guidance", options.guidance, "Guidance scale; 1: none, twice as fast")
+        ->option_text("X");
+    sub->add_option("--negative", options.negative, "What not to show")->option_text("TEXT");
+    sub->add_flag("--dry-run", options.dry_run, "Check everything and print what it will cost");
+    sub->add_flag("--restart", options.restart, "Drop an unfinished run of the same output");
+    sub->add_flag(
+        "--no-provenance", options.no_provenance, "Do not write the request into the output");
+    add_common(sub, true);
+    sub->footer(
+        "  kinema generate \"a red circle moves right\" --model DIR -o red.mp4\n"
+        "  kinema generate \"waves at night\" --model opensora --size 424x240 --seconds 4 -o "
+        "waves.mp4\n"
+        "  kinema generate \"waves\" --model opensora -o waves.mp4 --dry-run --json\n"
+        "\n"
+        "Every finished step is kept in a journal beside the output: `kinema resume waves.mp4` "
+        "goes on where\n"
+        "a run stopped. The file knows how it was made: `kinema inspect waves.mp4`, `kinema rerun "
+        "waves.mp4`.");
+    CLI::App* resume = add("resume", "Go on with a generation that was stopped", Command::kResume);
+    resume->add_option("output", invocation.resume.output, "The output of the stopped run")
+        ->option_text("OUTPUT")
+        ->required();
+    resume->add_flag("--no-provenance",
+                     invocation.resume.no_provenance,
+                     "Do not write the request into the output");
+    add_common(resume, true);
+    resume->footer("  kinema resume waves.mp4");
+    CLI::App* rerun =
+        add("rerun", "Make a video again from the request inside it", Command::kRerun);
+    rerun->add_option("file", invocation.rerun.path, "A video that kinema made")
+        ->option_text("FILE")
+        ->required();
+    rerun->add_option("-o,--output", invocation.rerun.output, "Where it goes")
+        ->option_text("FILE")
+        ->required();
+    rerun
+        ->add_option("--model",
+                     invocation.rerun.model,
+                     "Model folder, where the one in the file is elsewhere")
+        ->option_text("DIR");
+    add_common(rerun, true);
+    rerun->footer("  kinema rerun waves.mp4 -o again.mp4");
+  }
+
   void add_small_commands() {
     CLI::App* completion =
         add("completion", "Print a completion script for bash or zsh", Command::kCompletion);
@@ -229,6 +302,7 @@ struct CommandLine::Impl {
     app.set_help_flag(
         "");  // handled before CLI11, so that it works beside missing required options
     app.require_subcommand(0, 1);
+    add_generate();
     add_embed();
     add_inspect();
     add_doctor();

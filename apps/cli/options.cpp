@@ -122,4 +122,62 @@ void EmbedOptions::validate() const {
   require_writable("--output", output);
 }
 
+std::pair<std::int64_t, std::int64_t> GenerateOptions::parsed_size() const {
+  std::int64_t sides[2] = {0, 0};
+  const char* at = size.data();
+  const char* const end = size.data() + size.size();
+  for (int i = 0; i < 2; ++i) {
+    const auto result = std::from_chars(at, end, sides[i]);
+    at = result.ptr;
+    const bool separated = i == 0 ? at != end && *at++ == 'x' : at == end;
+    if (result.ec != std::errc() || !separated || sides[i] < 1) {
+      throw bad_value("--size", "WIDTHxHEIGHT in pixels, for example 512x288", "'" + size + "'");
+    }
+  }
+  return {sides[0], sides[1]};
+}
+
+void GenerateOptions::validate() const {
+  if (prompt.empty()) {
+    throw bad_value("PROMPT", "some words", "nothing");
+  }
+  if (!size.empty()) {
+    static_cast<void>(parsed_size());
+  }
+  if (frames < 0) {
+    throw bad_value("--frames", "1 or more", std::to_string(frames));
+  }
+  if (frames > 0 && seconds > 0) {
+    throw bad_value("--frames", "either --frames or --seconds", "both");
+  }
+  if (seconds < 0 || fps < 0 || fps > 240) {
+    throw bad_value("--fps",
+                    "seconds and frames per second above 0",
+                    "less, or more than 240 frames per second");
+  }
+  if (seed < 0) {
+    throw bad_value("--seed", "0 or more", std::to_string(seed));
+  }
+  if (steps < 0 || steps > 10'000) {
+    throw bad_value("--steps", "1 to 10000", std::to_string(steps));
+  }
+  if (model.empty()) {
+    throw bad_value("--model",
+                    "a model folder",
+                    "none",
+                    "kinema has no model of its own yet; name a folder with model_index.json");
+  }
+  require_exists("--model", model);
+  if (output != "-" && !output.ends_with("/") && output.find('%') == std::string::npos) {
+    require_writable("--output", output);
+  }
+}
+
+void RerunOptions::validate() const {
+  require_exists("FILE", path);
+  if (!model.empty()) {
+    require_exists("--model", model);
+  }
+}
+
 }  // namespace kinema::cli

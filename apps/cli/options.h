@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace kinema::cli {
@@ -56,7 +57,52 @@ struct EmbedOptions {
   void validate() const;
 };
 
-enum class Command { kNone, kHelp, kVersion, kInspect, kDoctor, kCompletion, kEmbed };
+struct GenerateOptions {
+  std::string prompt;
+  std::string output;
+  std::string model;  ///< model folder
+  std::string negative;
+  std::string size;         ///< "WxH"; empty: the model's
+  std::int64_t frames = 0;  ///< 0: from seconds, else the model's
+  double seconds = 0;
+  double fps = 0;
+  std::int64_t seed = 0;
+  std::int64_t steps = 0;
+  std::string sampler;
+  double guidance = -1;  ///< below 0: the model's
+  bool dry_run = false;
+  bool restart = false;  ///< drop an unfinished run of the same output
+  bool no_provenance = false;
+
+  void validate() const;
+  /// width and height of `size`. Throws kInvalidArgument [usage.value].
+  [[nodiscard]] std::pair<std::int64_t, std::int64_t> parsed_size() const;
+};
+
+struct ResumeOptions {
+  std::string output;
+  bool no_provenance = false;
+};
+
+struct RerunOptions {
+  std::string path;
+  std::string output;
+  std::string model;  ///< instead of the one that the file names
+  void validate() const;
+};
+
+enum class Command {
+  kNone,
+  kHelp,
+  kVersion,
+  kInspect,
+  kDoctor,
+  kCompletion,
+  kEmbed,
+  kGenerate,
+  kResume,
+  kRerun,
+};
 
 /// One parsed command line.
 struct Invocation {
@@ -67,6 +113,9 @@ struct Invocation {
   DoctorOptions doctor;
   CompletionOptions completion;
   EmbedOptions embed;
+  GenerateOptions generate;
+  ResumeOptions resume;
+  RerunOptions rerun;
 };
 
 }  // namespace kinema::cli

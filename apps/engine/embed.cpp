@@ -133,9 +133,9 @@ std::int64_t choose_length(const cli::EmbedOptions& options,
 
 std::string clean(const std::string& prompt, const std::string& mode) {
   if (mode == "caption") {
-    return text::clean_caption_twice(prompt);
+    return text::text_preprocessing(prompt);
   }
-  return mode == "lower" ? text::lower_and_strip(prompt) : prompt;
+  return mode == "lower" ? text::plain_preprocessing(prompt) : prompt;
 }
 
 std::span<const std::byte> bytes_of(const Tensor& contiguous) {

@@ -28,6 +28,29 @@ int run(const cli::Invocation& invocation) {
       invocation.embed.validate();
       kinema::engine::embed(invocation.embed, invocation.common, console);
       return 0;
+#ifdef KINEMA_WITH_MEDIA
+    case cli::Command::kGenerate:
+      invocation.generate.validate();
+      kinema::engine::generate(invocation.generate, invocation.common, console);
+      return 0;
+    case cli::Command::kResume:
+      kinema::engine::resume(invocation.resume, invocation.common, console);
+      return 0;
+    case cli::Command::kRerun:
+      invocation.rerun.validate();
+      kinema::engine::rerun(invocation.rerun, invocation.common, console);
+      return 0;
+#else
+    case cli::Command::kGenerate:
+    case cli::Command::kResume:
+    case cli::Command::kRerun:
+      throw Error(ErrorKind::kUnsupported,
+                  {.code = "build.no_media",
+                   .place = "engine",
+                   .subject = "writing a video",
+                   .expected = "a build with KINEMA_MEDIA=ON",
+                   .got = "one without FFmpeg"});
+#endif
     case cli::Command::kDoctor:
       kinema::engine::doctor(invocation.common, console);
       return 0;

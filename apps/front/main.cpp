@@ -63,6 +63,14 @@ int run(cli::CommandLine& line, const cli::Invocation& invocation, char** argv) 
     case cli::Command::kEmbed:
       invocation.embed.validate();
       become_engine(argv);
+    case cli::Command::kGenerate:
+      invocation.generate.validate();
+      become_engine(argv);
+    case cli::Command::kResume:
+      become_engine(argv);
+    case cli::Command::kRerun:
+      invocation.rerun.validate();
+      become_engine(argv);
   }
   return 1;
 }

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// One video that was asked for, completely resolved: the same request gives the same bytes on one
+// build and device. Written into the output as provenance and into the journal of a run.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/base/json.h"
+#include "pipeline/model_folder.h"
+
+namespace kinema::pipeline {
+
+struct VideoRequest {
+  std::string prompt;
+  std::string negative;  ///< empty: the model's null caption, or an empty prompt
+  std::int64_t width = 0;
+  std::int64_t height = 0;
+  std::int64_t frames = 0;
+  double fps = 0;
+  std::int64_t seed = 0;
+  std::int64_t steps = 0;
+  std::string sampler;  ///< empty: the model's own
+  double guidance = 0;
+  std::int64_t max_length = 0;
+  std::string clean;
+  std::string model;  ///< folder
+
+  /// A request with the recommendations of the model's authors.
+  static VideoRequest with_defaults(const ModelFolder& model);
+  static VideoRequest from_json(const Json& json, const std::string& subject);
+  [[nodiscard]] OrderedJson to_json() const;
+  /// What can be known without opening the model. Throws kInvalidArgument [request.*].
+  void validate() const;
+  bool operator==(const VideoRequest&) const = default;
+};
+
+/// The text that goes into outputs: {"format":"kinema-generation-1","version":...,"request":{...}}.
+[[nodiscard]] std::string provenance(const VideoRequest& request);
+
+/// The request in such a text. Throws kBadData [provenance.format].
+[[nodiscard]] VideoRequest request_from_provenance(const std::string& text,
+                                                   const std::string& subject);
+
+}  // namespace kinema::pipeline
