@@ -1,0 +1,26 @@
+# Installs the build into a fresh prefix, builds the consumer against it, runs both programs.
+set(work "${BUILD}/packaging-test")
+file(REMOVE_RECURSE "${work}")
+
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${ARGN}\nexited with ${status}\n${output}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${work}/prefix)
+run(${CMAKE_COMMAND} -S ${CONSUMER} -B ${work}/build -G Ninja -DCMAKE_CXX_COMPILER=${COMPILER}
+    -DCMAKE_PREFIX_PATH=${work}/prefix)
+run(${CMAKE_COMMAND} --build ${work}/build)
+run(${work}/build/consumer ${CONSUMER}/../../golden/text/tokenizer_t5)
+if(NOT output MATCHES "kinema ${VERSION}: noise \\[1, 4, 2, 8, 8\\], 4 ids")
+  message(FATAL_ERROR "the consumer printed: ${output}")
+endif()
+run(${work}/prefix/bin/kinema --version)
+run(${work}/prefix/bin/kinema doctor --full --json)
+if(NOT output MATCHES "matmul_fp32_gflops")
+  message(FATAL_ERROR "the installed engine printed: ${output}")
+endif()
+file(REMOVE_RECURSE "${work}")
