@@ -130,13 +130,16 @@ VideoDit::~VideoDit() = default;
 
 std::unique_ptr<VideoDit> VideoDit::load(const std::string& folder,
                                          const tensor::Place& place,
-                                         Logger& logger) {
-  return load(ModelFiles::in(folder), place, logger);
+                                         Logger& logger,
+                                         Purpose purpose) {
+  return load(ModelFiles::in(folder), place, logger, purpose);
 }
 
 std::unique_ptr<VideoDit> VideoDit::load(const ModelFiles& files,
                                          const tensor::Place& place,
-                                         Logger& logger) {
+                                         Logger& logger,
+                                         Purpose purpose) {
+  const bool is_fixed = purpose == Purpose::kPredict;
   const Json json = read_json_file(files.config, {.place = "dit.config", .subject = files.config});
   std::vector<std::string> unknown_keys;
   VDitConfig config = VDitConfig::from_json(json, files.config, unknown_keys);
@@ -152,8 +155,8 @@ std::unique_ptr<VideoDit> VideoDit::load(const ModelFiles& files,
                                                            tensors,
                                                            {},
                                                            {.dtype = place.dtype,
-                                                            .keep_narrow = true,
-                                                            .zero_copy = true,
+                                                            .keep_narrow = is_fixed,
+                                                            .zero_copy = is_fixed,
                                                             .device = place.device,
                                                             .place = kPlace,
                                                             .subject = checkpoint.path});

@@ -47,19 +47,27 @@ struct DitExecution {
   std::int64_t cached_prompts = 2;
 };
 
+/// What a loaded model is for.
+enum class Purpose {
+  kPredict,  ///< weights stay as they are in the file, mapped from it, read only
+  kTrain,    ///< weights in memory of their own, of place.dtype
+};
+
 class VideoDit final : public diffusion::Denoiser {
  public:
   /// Loads a folder with config.json and safetensors: kinema's own, hpcai-tech/OpenSora-STDiT-v2-*
-  /// and -v3, PixArt-alpha, PixArt-Sigma and Latte in diffusers' format. 16-bit weights stay as
-  /// they are, mapped from disk, and are widened as they are used when place.dtype is fp32; such a
-  /// model cannot be trained. Config keys that kinema does not know are logged as one warning.
-  /// Throws kBadCheckpoint [dit.*, config.*, weights.*], kIo [io.*].
+  /// and -v3, PixArt-alpha, PixArt-Sigma and Latte in diffusers' format. With kPredict, 16-bit
+  /// weights are widened as they are used when place.dtype is fp32. Config keys that kinema does
+  /// not know are logged as one warning. Throws kBadCheckpoint [dit.*, config.*, weights.*], kIo
+  /// [io.*].
   static std::unique_ptr<VideoDit> load(const std::string& folder,
                                         const tensor::Place& place,
-                                        Logger& logger = null_logger());
+                                        Logger& logger = null_logger(),
+                                        Purpose purpose = Purpose::kPredict);
   static std::unique_ptr<VideoDit> load(const ModelFiles& files,
                                         const tensor::Place& place,
-                                        Logger& logger = null_logger());
+                                        Logger& logger = null_logger(),
+                                        Purpose purpose = Purpose::kPredict);
   /// A new model with weights of init_weights(seed), ready to train.
   static std::unique_ptr<VideoDit> create(const VDitConfig& config,
                                           std::uint64_t seed,

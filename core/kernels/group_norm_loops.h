@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Internal: the loops of group_norm_silu.h, compiled once per instruction set. Included inside an
 // unnamed namespace after kLanes is defined, so nothing here has linkage.
+#pragma once
 
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 typedef std::int32_t IntVec __attribute__((vector_size(kLanes * sizeof(std::int32_t))));

@@ -18,7 +18,7 @@ namespace kinema::kernels {
 enum class WeightType { kF32, kBF16, kF16 };
 
 inline constexpr std::int64_t kSumBlock = 256;    ///< inputs summed before the sum joins the total
-inline constexpr std::int64_t kOutputBlock = 48;  ///< good length of a range of outputs
+inline constexpr std::int64_t kOutputBlock = 96;  ///< good length of a range of outputs
 
 /// Whether the kernels below exist for this instruction set and CPU.
 [[nodiscard]] bool has_narrow_linear(Isa isa) noexcept;

@@ -143,15 +143,27 @@ struct NarrowLinearLoops {
     }
   }
 
+  /// Asks for a part of the next panel, which comes from the outer caches. `part` of `parts`.
+  static void prefetch_panel(const float* panel,
+                             std::int64_t floats,
+                             std::int64_t part,
+                             std::int64_t parts) {
+    constexpr std::int64_t kLineFloats = 16;
+    const std::int64_t lines = floats / kLineFloats;
+    for (std::int64_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i) {
+      __builtin_prefetch(panel + i * kLineFloats, 0, 2);
+    }
+  }
+
   /// Asks for a part of the next piece of the weight: its rows are too short for the hardware to
   /// see the pattern. `part` of `parts` equal parts of rows [row, row + rows) from input `block`
   /// on.
-  static void prefetch(const NarrowLinear& p,
-                       std::int64_t row,
-                       std::int64_t rows,
-                       std::int64_t block,
-                       std::int64_t part,
-                       std::int64_t parts) {
+  static void prefetch_weight(const NarrowLinear& p,
+                              std::int64_t row,
+                              std::int64_t rows,
+                              std::int64_t block,
+                              std::int64_t part,
+                              std::int64_t parts) {
     constexpr std::int64_t kLine = 64;
     const std::int64_t size = p.type == WeightType::kF32 ? 4 : 2;
     const std::int64_t length = std::min(kSumBlock, p.in - block);
@@ -177,10 +189,15 @@ struct NarrowLinearLoops {
       widen(p, wide, begin, count, block, length);
       for (std::int64_t first = 0; first < all; first += kPanel) {
         if (block + kSumBlock < p.in) {
-          prefetch(p, begin, count, block + kSumBlock, first / kPanel, all / kPanel);
+          prefetch_weight(p, begin, count, block + kSumBlock, first / kPanel, all / kPanel);
         }
         const float* panel = packed + block * all + first * length;
+        const std::int64_t tiles = (count + Lanes::kTileOutputs - 1) / Lanes::kTileOutputs;
         for (std::int64_t o = 0; o < count; o += Lanes::kTileOutputs) {
+          if (first + kPanel < all) {
+            prefetch_panel(
+                panel + kPanel * length, kPanel * length, o / Lanes::kTileOutputs, tiles);
+          }
           const int outputs =
               static_cast<int>(std::min<std::int64_t>(Lanes::kTileOutputs, count - o));
           tile_of<Lanes::kTileOutputs>(outputs,

@@ -12,18 +12,25 @@ namespace {
 
 constexpr std::int64_t kPoints = 36;
 constexpr std::int64_t kTileRows = 6;
-/// Tiles per block: enough to use a filter that was read, few enough for the caches.
-constexpr std::int64_t kTilesPerBlock = 96;
+/// Tiles per block. A large filter comes from memory once per block, so it wants many tiles; with a
+/// small one the block should fit the caches.
+constexpr std::int64_t kMinTilesPerBlock = 24;
+constexpr std::int64_t kMaxTilesPerBlock = 96;
+constexpr std::int64_t kFilterPerTile = 1024;
 
 std::int64_t num_tiles(const WinogradConv& conv) {
   return (conv.rows + 3) / 4 * ((conv.columns + 3) / 4);
 }
 
-/// Equal blocks; with few tiles more of them than needed, so that several threads have work.
+/// Blocks of nearly equal size, at least four of them where that is not too small.
 std::int64_t tiles_per_block(const WinogradConv& conv) {
   const std::int64_t tiles = num_tiles(conv);
-  const std::int64_t blocks =
-      std::max<std::int64_t>((tiles + kTilesPerBlock - 1) / kTilesPerBlock, 1);
+  const std::int64_t wanted =
+      std::clamp(conv.taps * conv.in_channels * conv.out_channels / kFilterPerTile,
+                 kMinTilesPerBlock,
+                 kMaxTilesPerBlock);
+  const std::int64_t most = std::min(wanted, std::max(tiles / 4, kMinTilesPerBlock));
+  const std::int64_t blocks = std::max<std::int64_t>((tiles + most - 1) / most, 1);
   const std::int64_t size = (tiles + blocks - 1) / blocks;
   return (size + kTileRows - 1) / kTileRows * kTileRows;
 }
@@ -67,7 +74,8 @@ std::int64_t winograd_blocks(const WinogradConv& conv) noexcept {
 
 std::int64_t winograd_scratch_floats(const WinogradConv& conv) noexcept {
   const std::int64_t per_tile = conv.taps * conv.in_channels + conv.out_channels;
-  return conv.in_channels + kPoints * tiles_per_block(conv) * per_tile;
+  const std::int64_t padding = (conv.taps + 1) * kWinogradPlanePadding;
+  return conv.in_channels + kPoints * (tiles_per_block(conv) * per_tile + padding);
 }
 
 void winograd_block(const WinogradConv& conv,

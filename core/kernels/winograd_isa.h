@@ -9,6 +9,9 @@
 
 namespace kinema::kernels {
 
+/// Floats between the points of a block in scratch memory, beyond their size.
+inline constexpr std::int64_t kWinogradPlanePadding = 16;
+
 struct WinogradKernels {
   std::int64_t panel = 0;  ///< output channels per panel
   void (*filter)(const WinogradConv&, const float*, float*, std::int64_t, std::int64_t) = nullptr;

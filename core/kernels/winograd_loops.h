@@ -5,6 +5,7 @@
 // A panel is 2 * kLanes output channels: the micro kernel keeps 6 tiles x 1 panel in registers.
 // Filter: [36][panels][taps * I][panel]. Transformed input: [slot][36][tiles][I], one slot per tap.
 // Products: [36][tiles][O].
+#pragma once
 
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 
@@ -36,7 +37,7 @@ inline void store(float* to, Vec v) {
 }
 
 inline Vec splat(float value) {
-  return Vec{} + value;
+  return value - Vec{};  // exact, so it is only a broadcast
 }
 
 /// B^T d: six samples to six points.
@@ -130,6 +131,11 @@ struct Block {
   std::int64_t first = 0;  ///< tile, row-major over the picture
   std::int64_t count = 0;
   std::int64_t stored = 0;  ///< count rounded up to the micro kernel
+
+  /// Floats between two points: not a power of two, or all points would share cache sets.
+  [[nodiscard]] std::int64_t plane(std::int64_t channels) const {
+    return stored * channels + kWinogradPlanePadding;
+  }
 };
 
 /// B^T d B of all tiles of a block, one picture of floats or bfloat16.
@@ -143,7 +149,7 @@ void transform_picture(const WinogradConv& conv,
   const std::int64_t tile_columns = (conv.columns + 3) / 4;
   const int shift = conv.doubled ? 1 : 0;
   const std::int64_t row_pixels = conv.columns >> shift;
-  const std::int64_t plane = block.stored * in;
+  const std::int64_t plane = block.plane(in);
   const Element* pixels[36];
   for (std::int64_t tile = 0; tile < block.count; ++tile) {
     const std::int64_t top = (block.first + tile) / tile_columns * 4 - 1;
@@ -188,12 +194,15 @@ inline void micro_kernel(const float* const* inputs,  // one per tap, 6 rows of 
                          std::int64_t out) {
   Vec sum[kTileRows][2] = {};
   for (std::int64_t t = 0; t < taps; ++t) {
-    const float* a = inputs[t];
+    const float* rows[kTileRows];
+    for (int r = 0; r < kTileRows; ++r) {
+      rows[r] = inputs[t] + r * in;
+    }
     for (std::int64_t c = 0; c < in; ++c, filter += kPanel) {
       const Vec b0 = load(filter);
       const Vec b1 = load(filter + kLanes);
       for (int r = 0; r < kTileRows; ++r) {
-        const Vec x = splat(a[r * in + c]);
+        const Vec x = splat(rows[r][c]);
         sum[r][0] += x * b0;
         sum[r][1] += x * b1;
       }
@@ -221,13 +230,13 @@ void multiply(const WinogradConv& conv,
       const float* columns = filter + (xi * panels + panel) * depth * kPanel;
       for (std::int64_t row = 0; row < block.stored; row += kTileRows) {
         for (std::int64_t t = 0; t < conv.taps; ++t) {
-          inputs[t] = slots[t] + (xi * block.stored + row) * in;
+          inputs[t] = slots[t] + xi * block.plane(in) + row * in;
         }
         micro_kernel(inputs,
                      conv.taps,
                      in,
                      columns,
-                     products + (xi * block.stored + row) * out + panel * kPanel,
+                     products + xi * block.plane(out) + row * out + panel * kPanel,
                      out);
       }
     }
@@ -243,7 +252,7 @@ void write_picture(const WinogradConv& conv,
                    float* picture) {
   const std::int64_t out = conv.out_channels;
   const std::int64_t tile_columns = (conv.columns + 3) / 4;
-  const std::int64_t plane = block.stored * out;
+  const std::int64_t plane = block.plane(out);
   for (std::int64_t tile = 0; tile < block.count; ++tile) {
     const std::int64_t top = (block.first + tile) / tile_columns * 4;
     const std::int64_t left = (block.first + tile) % tile_columns * 4;
@@ -285,7 +294,7 @@ void run_block(const WinogradConv& conv,
                float* const* out,
                const Block& block,
                float* scratch) {
-  const std::int64_t slot_floats = kPoints * block.stored * conv.in_channels;
+  const std::int64_t slot_floats = kPoints * block.plane(conv.in_channels);
   float* const zeros = scratch;
   float* const slots = zeros + conv.in_channels;
   float* const products = slots + conv.taps * slot_floats;
@@ -294,7 +303,8 @@ void run_block(const WinogradConv& conv,
   }
   // Rows that only fill up the micro kernel must hold finite numbers.
   for (std::int64_t plane = 0; plane < conv.taps * kPoints; ++plane) {
-    float* const rest = slots + (plane * block.stored + block.count) * conv.in_channels;
+    float* const rest =
+        slots + plane * block.plane(conv.in_channels) + block.count * conv.in_channels;
     __builtin_memset(
         rest,
         0,

@@ -15,8 +15,8 @@ struct ParameterOptions {
   c10::ScalarType dtype = c10::kFloat;
   c10::Device device = c10::Device(c10::kCPU);
   /// The parameter has its shape but no memory until load_weights() fills it: reads give one
-  /// repeated value, in-place arithmetic throws. For models that only ever read their weights from a
-  /// file.
+  /// repeated value, in-place arithmetic throws. For models that only ever read their weights from
+  /// a file.
   bool deferred = false;
 };
 

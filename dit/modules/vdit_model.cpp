@@ -77,6 +77,13 @@ Tensor masked_times(const Tensor& timesteps,
   return at::where(mask, times_BT, at::zeros({}, times.options()));
 }
 
+void check_mask(const Tensor& mask_BM, const Tensor& context_BMD) {
+  if (mask_BM.defined()) {
+    tensor::check_shape(
+        mask_BM, {context_BMD.size(0), context_BMD.size(1)}, kPlace, "context_mask_BM");
+  }
+}
+
 }  // namespace
 
 std::int64_t PromptCache::num_bytes() const noexcept {
@@ -337,11 +344,8 @@ Tensor VDiTImpl::forward(const Tensor& latents_BCTHW,
   PromptContext prompt;
   prompt.context_BMD =
       y_embedder->forward(conditioning.context_BMD.to(latents_BCTHW.device(), dtype_));
+  check_mask(conditioning.context_mask_BM, prompt.context_BMD);
   if (conditioning.context_mask_BM.defined() && config_.layout != Layout::kLatte) {
-    tensor::check_shape(conditioning.context_mask_BM,
-                        {grid.batch, prompt.context_BMD.size(1)},
-                        kPlace,
-                        "context_mask_BM");
     prompt.log_weight_BM = attention::log_weight_of_mask(
         conditioning.context_mask_BM.to(latents_BCTHW.device()), at::kFloat);
   }
@@ -398,8 +402,8 @@ PromptCache VDiTImpl::make_prompt_cache(const Tensor& context_BMD, const Tensor&
   const std::int64_t batch = context_BMD.size(0);
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(batch), context_BMD.size(1));
   Tensor context_PC = context_BMD.flatten(0, 1);
+  check_mask(mask_BM, context_BMD);
   if (mask_BM.defined() && config_.layout != Layout::kLatte) {
-    tensor::check_shape(mask_BM, {batch, context_BMD.size(1)}, kPlace, "context_mask_BM");
     const Tensor mask = mask_BM.to(context_BMD.device(), at::kBool);
     const Tensor counts = mask.sum(1).to(at::kCPU, at::kLong);
     for (std::int64_t b = 0; b < batch; ++b) {
@@ -433,3 +437,7 @@ Tensor VDiTImpl::null_context(std::int64_t batch, std::int64_t num_tokens) const
 }
 
 }  // namespace kinema::dit
+
+// Parameters without the null caption: STDiT2-XL/2 767 452 064, STDiT3-XL/2 1 207 643 936.
+// Compared with Open-Sora v1.2.0 opensora/models/stdit/{stdit2,stdit3}.py and diffusers 0.42.1
+// PixArtTransformer2DModel and LatteTransformer3DModel.

@@ -56,7 +56,8 @@ void run_t5(const Case& golden, Report& report) {
     compare_t5(io, fp32_BMD, "_fp32", tight, report);
     const Tensor bf16_BMD = encode(golden, io, c10::kBFloat16).context_BMD;
     compare_t5(io, bf16_BMD, "_fp32", {*vs_fp32, Allowed::Unit::kAbsolute}, report);
-    // "out.*" without suffix is one more bf16 run, as far from fp32 as ours and in another direction.
+    // "out.*" without suffix is one more bf16 run, as far from fp32 as ours and in another
+    // direction.
     report.excuse("out.last_hidden_state");
     report.excuse("out.last_hidden_state_masked");
   }

@@ -16,7 +16,7 @@ namespace kinema::text {
 namespace {
 
 // The matcher calls back after 10,000 saved states each.
-constexpr std::int64_t kCallbacksPerText = 400;
+constexpr std::int64_t kCallbacksPerText = 100;
 constexpr std::int64_t kUnitsPerCallback = 200;
 constexpr std::int64_t kBaseStack = 4LL * 1024 * 1024;
 constexpr std::int64_t kStackPerUnit = 160;

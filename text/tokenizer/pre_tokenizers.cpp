@@ -75,16 +75,14 @@ class SplitPreTokenizer final : public PreTokenizer {
 class ByteLevelPreTokenizer final : public PreTokenizer {
  public:
   ByteLevelPreTokenizer(bool add_prefix_space, bool use_regex)
-      : add_prefix_space_(add_prefix_space),
-        use_regex_(use_regex),
-        words_(Pattern::regex(kGpt2Words)) {}
+      : add_prefix_space_(add_prefix_space), words_(use_regex ? &gpt2_words() : nullptr) {}
 
   void apply(std::vector<Piece>& pieces) const override {
     split_pieces(pieces, [this](Piece& piece) {
       if (add_prefix_space_ && !piece.text().starts_with(' ')) {
         piece.prepend(" ");
       }
-      return use_regex_ ? words_.find(piece.text()) : whole(piece);
+      return words_ != nullptr ? words_->find(piece.text()) : whole(piece);
     });
     for (auto& piece : pieces) {
       if (!piece.added_token) {
@@ -94,9 +92,14 @@ class ByteLevelPreTokenizer final : public PreTokenizer {
   }
 
  private:
+  // Compiled once; it never changes.
+  static const Pattern& gpt2_words() {
+    static const Pattern kWords = Pattern::regex(kGpt2Words);
+    return kWords;
+  }
+
   bool add_prefix_space_;
-  bool use_regex_;
-  Pattern words_;
+  const Pattern* words_;
 };
 
 class MetaspacePreTokenizer final : public PreTokenizer {

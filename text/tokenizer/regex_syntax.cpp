@@ -16,7 +16,8 @@
 namespace kinema::text {
 namespace {
 
-constexpr std::size_t kMaxPattern = 64 * 1024;
+constexpr std::size_t kMaxPattern = 16 * 1024;
+constexpr int kMaxClasses = 128;  // ICU takes up to 5 ms for one
 constexpr int kMaxNesting = 100;
 constexpr std::int64_t kMaxRepeat = 1000;
 
@@ -216,6 +217,12 @@ class Translator {
     fail("a group without an end");
   }
 
+  void count_class() {
+    if (++classes_ > kMaxClasses) {
+      fail("more than " + std::to_string(kMaxClasses) + " character classes");
+    }
+  }
+
   static std::string word_boundary(bool negated) {
     const std::string word = "[" + lone_word_set() + "]";
     const std::string behind = "(?<=" + word + ")";
@@ -236,6 +243,7 @@ class Translator {
       return;
     }
     if (c == 'b' || c == 'B') {
+      count_class();
       ++at_;
       out_ += word_boundary(c == 'B');
     } else if (c == 'A' || c == 'z' || c == 'Z' || c == 'G' || c == 'R' || c == 'X' ||
@@ -255,6 +263,9 @@ class Translator {
   std::optional<std::string> class_escape(bool in_brackets) {
     const char c = peek();
     std::string set;
+    if (std::string_view("sSwWdDhHpP").find(c) != std::string_view::npos) {
+      count_class();
+    }
     switch (c) {
       case 's':
       case 'S':
@@ -389,6 +400,7 @@ class Translator {
     if (!set) {
       return std::nullopt;
     }
+    count_class();
     at_ = end + 2;
     return negated ? "[^" + *set + "]" : *set;
   }
@@ -428,6 +440,7 @@ class Translator {
 
   // [...] with at_ behind the opening bracket; returns the ICU set with its brackets.
   std::string character_class(int depth) {
+    count_class();
     if (depth > kMaxNesting) {
       fail("character classes nested too deeply");
     }
@@ -486,6 +499,7 @@ class Translator {
   std::string_view pattern_;
   std::size_t at_ = 0;
   int groups_ = 0;
+  int classes_ = 0;
   std::string out_;
 };
 
