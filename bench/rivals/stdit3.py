@@ -246,18 +246,19 @@ def measure(options):
     latents, context = inputs["latents"], inputs["context"]
     rows, columns = latents.shape[-2:]
     two = lambda value: torch.full([2], float(value))
-    seconds = []
+    seconds, cpu = [], []
     with torch.inference_mode():
         for _ in range(options.runs):
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             output = model(torch.cat([latents, latents]), two(700), context, None, two(24),
                            two(rows * 8), two(columns * 8))
             seconds.append(time.perf_counter() - start)
+            cpu.append(time.process_time() - cpu_start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     difference = (output.double() - inputs["output"].double()).abs().max().item()
     print(json.dumps({"program": "plain PyTorch STDiT3", "dtype": options.dtype, "layers": depth,
                       "threads": options.threads, "seconds": seconds, "best_seconds": min(seconds),
-                      "peak_resident_gb": peak, "gemm_fp32_gflops": gemm_rate(),
+                      "cpu_seconds": cpu, "best_cpu_seconds": min(cpu), "peak_resident_gb": peak, "gemm_fp32_gflops": gemm_rate(),
                       "output_std": output.std().item(), "max_difference": difference}, indent=1))
 
 

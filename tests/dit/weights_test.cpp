@@ -98,8 +98,8 @@ TEST(DitWeights, TrainsAfterLoading) {
 TEST(DitWeights, FullSizesHaveThePublishedCounts) {
   const auto count = [](const char* text) {
     std::vector<std::string> unknown;
-    const VDitConfig config =
-        VDitConfig::from_json(parse_json(text, {.place = "test"}), "config.json", unknown);
+    const VDitConfig config = VDitConfig::from_json(
+        parse_json(text, {.place = "test", .subject = "config.json"}), "config.json", unknown);
     const VDiT model(config, nn::ParameterOptions{.deferred = true});
     std::int64_t elements = 0;
     for (const auto& item : model->named_parameters()) {
