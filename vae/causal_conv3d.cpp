@@ -126,8 +126,9 @@ Tensor extend_time(const Tensor& x_BCTHW,
 Tensor causal_conv3d(const Tensor& x_BCTHW,
                      const nn::Conv3dImpl& conv,
                      TimePadding padding,
-                     TimeState* state) {
-  return convolve(nn::channels_last(x_BCTHW), conv, padding, state, {});
+                     TimeState* state,
+                     Tensor addend) {
+  return convolve(nn::channels_last(x_BCTHW), conv, padding, state, std::move(addend));
 }
 
 Tensor norm_silu_conv3d(const Tensor& x_BCTHW,

@@ -36,10 +36,13 @@ enum class TimePadding {
 
 /// Causal in time; in space as `conv` says (its time padding must be 0).
 /// @param x_BCTHW  first chunk 1 + a s frames, later chunks b s frames, for stride s and kFirst.
+/// @param addend   undefined, or a tensor that is added to the result; it belongs to the caller
+///                 alone and may become the result.
 [[nodiscard]] Tensor causal_conv3d(const Tensor& x_BCTHW,
                                    const nn::Conv3dImpl& conv,
                                    TimePadding padding,
-                                   TimeState* state);
+                                   TimeState* state,
+                                   Tensor addend = {});
 
 /// conv(silu(norm(x))).
 [[nodiscard]] Tensor norm_silu_conv3d(const Tensor& x_BCTHW,

@@ -262,12 +262,17 @@ std::unique_ptr<Codec> load_cogvideox_vae(const CodecSource& source, Logger& log
       CogVideoXVaeConfig::from_json(source.config, source.folder + "/config.json", logger);
   const io::Checkpoint checkpoint = io::Checkpoint::open(source.folder);
   CogVideoXVae module(config, nn::ParameterOptions{.dtype = source.place.dtype, .deferred = true});
-  tensor::load_weights(
-      *module,
-      checkpoint,
-      {},
-      {.dtype = source.place.dtype, .device = source.place.device, .place = kPlace});
-  nn::use_channels_last_weights(*module);
+  // fp32 weights stay in the mapped file: nothing writes to them.
+  const tensor::LoadReport report = tensor::load_weights(*module,
+                                                         checkpoint,
+                                                         {},
+                                                         {.dtype = source.place.dtype,
+                                                          .zero_copy = true,
+                                                          .device = source.place.device,
+                                                          .place = kPlace});
+  if (report.num_mapped_bytes == 0) {
+    nn::use_channels_last_weights(*module);
+  }
   return make_cogvideox_codec(config, std::move(module), source.place);
 }
 

@@ -5,14 +5,11 @@
 #include <utility>
 
 #include <ATen/ops/add.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/stack.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/empty_like.h>
 
 #include "core/base/error.h"
 #include "vae/norm_kernels.h"
-#include "vae/winograd.h"
 
 namespace kinema::vae {
 namespace {
@@ -31,27 +28,12 @@ CausalConv3d causal(const nn::Conv3dOptions& options, const nn::ParameterOptions
   return CausalConv3d(options, TimePadding::kFirst, parameters);
 }
 
-/// conv(activation(norm(x))); the norm writes into the input of the convolution.
-Tensor norm_act_conv(const Tensor& x,
-                     const CogVideoXNorm& norm,
-                     const Tensor& z,
-                     nn::Activation activation,
-                     const CausalConv3dImpl& conv,
-                     StreamState* stream) {
-  TimeState* state = next_state(stream);
-  const std::int64_t past = conv.conv->options().kernel[0] - 1;
-  const auto s = x.sizes();
-  Tensor input = at::empty(
-      {s[0], s[1], past + s[2], s[3], s[4]}, x.options(), c10::MemoryFormat::ChannelsLast3d);
-  Tensor present = input.narrow(2, past, s[2]);
-  norm.forward_out(present, x, z, activation);
-  const bool started = state != nullptr && state->started();
-  input.narrow(2, 0, past).copy_(started ? state->cache : present.narrow(2, 0, 1));
-  if (state != nullptr) {
-    state->cache = input.narrow(2, s[2], past).clone(c10::MemoryFormat::ChannelsLast3d);
-    state->chunks += 1;
-  }
-  return convolve(*conv.conv, input);
+/// conv(x) + addend, with the state of the next layer.
+Tensor convolve(const Tensor& x,
+                const CausalConv3dImpl& conv,
+                StreamState* stream,
+                Tensor addend = {}) {
+  return causal_conv3d(x, *conv.conv, TimePadding::kFirst, next_state(stream), std::move(addend));
 }
 
 CogVideoXResnetOptions resnet_options(const CogVideoXVaeConfig& config, bool decoder) {
@@ -62,18 +44,6 @@ CogVideoXResnetOptions resnet_options(const CogVideoXVaeConfig& config, bool dec
     options.latent_channels = config.latent_channels;
   }
   return options;
-}
-
-/// Weights of the 2x2 kernel of output phase (row, column): taps of the 3x3 kernel that fall on the
-/// same input pixel are summed.
-Tensor phase_weight(const Tensor& weight_OIHW, std::int64_t row, std::int64_t column) {
-  const auto fold = [](const Tensor& w, std::int64_t axis, std::int64_t phase) {
-    const Tensor a = w.select(axis, 0);
-    const Tensor b = w.select(axis, 1);
-    const Tensor c = w.select(axis, 2);
-    return phase == 0 ? at::stack({a, b + c}, axis) : at::stack({a + b, c}, axis);
-  };
-  return fold(fold(weight_OIHW, 2, row), 3, column).contiguous(c10::MemoryFormat::ChannelsLast);
 }
 
 }  // namespace
@@ -115,24 +85,8 @@ Tensor cogvideox_repeat_time(const Tensor& x_BCTHW) {
 }
 
 Tensor upsample_conv2x(const Tensor& x_BCTHW, const nn::Conv2dImpl& conv) {
-  const auto s = x_BCTHW.sizes();
   const Tensor images = nn::fold_frames(nn::channels_last(x_BCTHW));
-  Tensor y = at::empty({s[0], conv.options().out_channels, s[2], 2 * s[3], 2 * s[4]},
-                       x_BCTHW.options(),
-                       c10::MemoryFormat::ChannelsLast3d);
-  Tensor y_images = nn::fold_frames(y);
-  for (std::int64_t row = 0; row < 2; ++row) {
-    for (std::int64_t column = 0; column < 2; ++column) {
-      const Tensor weight = phase_weight(conv.weight, row, column);
-      // Padding by one gives one row and column too many: phase 0 has no use for the last, phase 1
-      // none for the first.
-      const Tensor phase = at::conv2d(images, weight, conv.bias, {1, 1}, {1, 1});
-      y_images.slice(2, row, 2 * s[3], 2)
-          .slice(3, column, 2 * s[4], 2)
-          .copy_(phase.narrow(2, row, s[3]).narrow(3, column, s[4]));
-    }
-  }
-  return y;
+  return nn::unfold_frames(conv.forward_doubled(images), x_BCTHW.size(0));
 }
 
 CogVideoXSpatialNormImpl::CogVideoXSpatialNormImpl(std::int64_t channels,
@@ -173,6 +127,10 @@ void CogVideoXNorm::forward_out(Tensor& out,
                                 nn::Activation activation) const {
   if (conditioned) {
     conditioned->forward_out(out, x_BCTHW, z_BCTHW, activation);
+    return;
+  }
+  if (activation == nn::Activation::kSilu) {
+    plain->forward_silu_out(out, x_BCTHW, nn::NormScope::kClip);
     return;
   }
   const std::int64_t channels = x_BCTHW.size(1);
@@ -221,12 +179,14 @@ CogVideoXResnetImpl::CogVideoXResnetImpl(const CogVideoXResnetOptions& options,
 Tensor CogVideoXResnetImpl::forward(Tensor x_BCTHW,
                                     const Tensor& z_BCTHW,
                                     StreamState* stream) const {
-  Tensor h = norm_act_conv(x_BCTHW, norm1_, z_BCTHW, activation_, *conv1_, stream);
-  if (conv_shortcut_) {
-    x_BCTHW = conv_shortcut_->forward(x_BCTHW);
-  }
-  h = norm_act_conv(h, norm2_, z_BCTHW, activation_, *conv2_, stream);
-  return h.add_(x_BCTHW);
+  // Where x is not the shortcut itself, the norm may work in place.
+  Tensor shortcut = conv_shortcut_ ? conv_shortcut_->forward(x_BCTHW) : x_BCTHW;
+  Tensor h = conv_shortcut_ ? std::move(x_BCTHW) : at::empty_like(x_BCTHW);
+  norm1_.forward_out(h, conv_shortcut_ ? h : x_BCTHW, z_BCTHW, activation_);
+  x_BCTHW.reset();
+  h = convolve(h, *conv1_, stream);
+  norm2_.forward_out(h, h, z_BCTHW, activation_);
+  return convolve(h, *conv2_, stream, std::move(shortcut));
 }
 
 CogVideoXResampleImpl::CogVideoXResampleImpl(std::int64_t channels,
@@ -322,7 +282,8 @@ Tensor CogVideoXEncoderImpl::forward(const Tensor& x_BCFHW, StreamState* stream)
     x = block->forward(std::move(x), {}, stream);
   }
   x = mid_block_->forward(std::move(x), {}, stream);
-  return norm_act_conv(x, norm_out_, {}, nn::Activation::kSilu, *conv_out_, stream);
+  norm_out_.forward_out(x, x, {}, nn::Activation::kSilu);
+  return convolve(x, *conv_out_, stream);
 }
 
 CogVideoXDecoderImpl::CogVideoXDecoderImpl(const CogVideoXVaeConfig& config,
@@ -361,7 +322,8 @@ Tensor CogVideoXDecoderImpl::forward(const Tensor& z_BCTHW, StreamState* stream)
   for (const CogVideoXBlock& block : up_blocks_) {
     x = block->forward(std::move(x), z_BCTHW, stream);
   }
-  return norm_act_conv(x, norm_out_, z_BCTHW, nn::Activation::kSilu, *conv_out_, stream);
+  norm_out_.forward_out(x, x, z_BCTHW, nn::Activation::kSilu);
+  return convolve(x, *conv_out_, stream);
 }
 
 CogVideoXVaeImpl::CogVideoXVaeImpl(const CogVideoXVaeConfig& config,

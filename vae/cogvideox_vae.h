@@ -77,8 +77,7 @@ struct CogVideoXVaeConfig {
 /// Every frame twice; an odd number of frames has its first one once. A single frame stays one.
 [[nodiscard]] Tensor cogvideox_repeat_time(const Tensor& x_BCTHW);
 
-/// conv(nearest x2 in space) of every frame, computed as four 2x2 convolutions on the small picture
-/// (4/9 of the multiplications). @param conv  3x3, stride 1, padding 1.
+/// conv(nearest x2 in space) of every frame. @param conv  3x3, stride 1, padding 1.
 [[nodiscard]] Tensor upsample_conv2x(const Tensor& x_BCTHW, const nn::Conv2dImpl& conv);
 
 /// GroupNorm(f) * conv_y(z) + conv_b(z), with z resized to f by nearest neighbour; the first frames

@@ -10,7 +10,6 @@
 #include <fmt/format.h>
 
 #include "core/base/error.h"
-#include "vae/norm_kernels.h"
 
 namespace kinema::vae {
 namespace {
@@ -93,8 +92,8 @@ Tensor OpenSoraResBlockImpl::forward(Tensor x_BCTHW) const {
   if (conv3_) {
     x_BCTHW = conv3_->forward(x_BCTHW, nullptr);
   }
-  h = norm_silu_conv(h, norm2_, conv2_);
-  return h.add_(x_BCTHW);
+  return conv2_->forward_consume(
+      std::move(h), *norm2_, nn::NormScope::kClip, std::move(x_BCTHW), nullptr);
 }
 
 TemporalEncoderImpl::TemporalEncoderImpl(const TemporalVaeConfig& config,

@@ -6,15 +6,14 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/upsample_nearest2d.h>
 
 #include "core/base/error.h"
 #include "core/nn/linear.h"
 #include "vae/causal_conv3d.h"
 #include "vae/cogvideox_vae.h"
 #include "vae/norm_kernels.h"
-#include "vae/winograd.h"
 
 namespace kinema::vae {
 namespace {
@@ -31,29 +30,16 @@ nn::Conv3d conv1x1x1(std::int64_t in, std::int64_t out, const nn::ParameterOptio
                     parameters);
 }
 
-/// conv(silu(norm(x))); the norm writes into the input of the convolution.
-Tensor norm_silu_conv(const Tensor& x,
-                      const WanRmsNormImpl& norm,
-                      const nn::Conv3dImpl& conv,
-                      StreamState* stream) {
-  TimeState* state = next_state(stream);
-  const std::int64_t past = conv.options().kernel[0] - 1;
-  const auto s = x.sizes();
-  Tensor input = at::empty(
-      {s[0], s[1], past + s[2], s[3], s[4]}, x.options(), c10::MemoryFormat::ChannelsLast3d);
-  Tensor before = input.narrow(2, 0, past);
-  if (state != nullptr && state->started()) {
-    before.copy_(state->cache);
-  } else {
-    before.zero_();
-  }
-  Tensor present = input.narrow(2, past, s[2]);
-  rms_norm_activate_out(present, x, norm.gamma, nn::Activation::kSilu);
-  if (state != nullptr) {
-    state->cache = input.narrow(2, s[2], past).clone(c10::MemoryFormat::ChannelsLast3d);
-    state->chunks += 1;
-  }
-  return convolve(conv, input);
+/// conv(x) + addend, with the state of the next layer.
+Tensor convolve(const Tensor& x,
+                const nn::Conv3dImpl& conv,
+                StreamState* stream,
+                Tensor addend = {}) {
+  return causal_conv3d(x, conv, TimePadding::kZeros, next_state(stream), std::move(addend));
+}
+
+void norm_silu_out(Tensor& out, const Tensor& x, const WanRmsNormImpl& norm) {
+  rms_norm_activate_out(out, x, norm.gamma, nn::Activation::kSilu);
 }
 
 /// The container of the reference's Sequential; index 0 has no parameters.
@@ -95,12 +81,14 @@ WanResidualBlockImpl::WanResidualBlockImpl(std::int64_t in_channels,
 }
 
 Tensor WanResidualBlockImpl::forward(Tensor x_BCTHW, StreamState* stream) const {
-  Tensor h = norm_silu_conv(x_BCTHW, *norm1_, *conv1_, stream);
-  if (conv_shortcut_) {
-    x_BCTHW = conv_shortcut_->forward(x_BCTHW);
-  }
-  h = norm_silu_conv(h, *norm2_, *conv2_, stream);
-  return h.add_(x_BCTHW);
+  // Where x is not the shortcut itself, the norm may work in place.
+  Tensor shortcut = conv_shortcut_ ? conv_shortcut_->forward(x_BCTHW) : x_BCTHW;
+  Tensor h = conv_shortcut_ ? std::move(x_BCTHW) : at::empty_like(x_BCTHW);
+  norm_silu_out(h, conv_shortcut_ ? h : x_BCTHW, *norm1_);
+  x_BCTHW.reset();
+  h = convolve(h, *conv1_, stream);
+  norm_silu_out(h, h, *norm2_);
+  return convolve(h, *conv2_, stream, std::move(shortcut));
 }
 
 WanAttentionBlockImpl::WanAttentionBlockImpl(std::int64_t channels,
@@ -277,7 +265,7 @@ WanEncoderImpl::WanEncoderImpl(const WanVaeConfig& config, const nn::ParameterOp
 }
 
 Tensor WanEncoderImpl::forward(const Tensor& x_BCFHW, StreamState* stream) const {
-  Tensor x = causal_conv3d(x_BCFHW, *conv_in_, TimePadding::kZeros, next_state(stream));
+  Tensor x = convolve(x_BCFHW, *conv_in_, stream);
   for (const Layer& layer : layers_) {
     if (layer.residual) {
       x = layer.residual->forward(std::move(x), stream);
@@ -288,7 +276,8 @@ Tensor WanEncoderImpl::forward(const Tensor& x_BCFHW, StreamState* stream) const
     }
   }
   x = mid_block_->forward(std::move(x), stream);
-  return norm_silu_conv(x, *norm_out_, *conv_out_, stream);
+  norm_silu_out(x, x, *norm_out_);
+  return convolve(x, *conv_out_, stream);
 }
 
 WanUpBlockImpl::WanUpBlockImpl(std::int64_t in_channels,
@@ -341,12 +330,13 @@ WanDecoderImpl::WanDecoderImpl(const WanVaeConfig& config, const nn::ParameterOp
 }
 
 Tensor WanDecoderImpl::forward(const Tensor& z_BCTHW, StreamState* stream) const {
-  Tensor x = causal_conv3d(z_BCTHW, *conv_in_, TimePadding::kZeros, next_state(stream));
+  Tensor x = convolve(z_BCTHW, *conv_in_, stream);
   x = mid_block_->forward(std::move(x), stream);
   for (const WanUpBlock& block : up_blocks_) {
     x = block->forward(std::move(x), stream);
   }
-  return norm_silu_conv(x, *norm_out_, *conv_out_, stream);
+  norm_silu_out(x, x, *norm_out_);
+  return convolve(x, *conv_out_, stream);
 }
 
 WanVaeImpl::WanVaeImpl(const WanVaeConfig& config, const nn::ParameterOptions& parameters)
