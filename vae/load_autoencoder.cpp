@@ -43,21 +43,15 @@ std::unique_ptr<Codec> load_codec(const CodecSource& source, Logger& logger) {
   if (name == "VidVAE" || name == "CausalVAEModel") {
     return load_vid_vae(source, logger);
   }
-#ifdef KINEMA_VAE_COGVIDEOX
   if (name == "AutoencoderKLCogVideoX") {
     return load_cogvideox_vae(source, logger);
   }
-#endif
-#ifdef KINEMA_VAE_WAN
   if (name == "AutoencoderKLWan") {
     return load_wan_vae(source, logger);
   }
-#endif
-#ifdef KINEMA_VAE_OPEN_SORA
   if (name == "VideoAutoencoderPipeline") {
     return load_open_sora_vae(source, logger);
   }
-#endif
   throw Error(ErrorKind::kBadCheckpoint,
               {.code = "vae.class",
                .place = "vae.load",
