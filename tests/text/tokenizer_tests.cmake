@@ -1,3 +1,4 @@
 kinema_test(tokenizer_test
   SOURCES prompt_cleaning_test.cpp tokenizer_golden_test.cpp tokenizer_reference_test.cpp
+          tokenizer_test.cpp
   DEPS kinema::tokenizer nlohmann_json::nlohmann_json)
