@@ -44,12 +44,14 @@ def main():
     model = T5EncoderModel.from_pretrained(options.model, dtype=dtype).eval()
     load_seconds = time.perf_counter() - start
     ids = (torch.arange(options.tokens) * 7919 + 13).remainder(model.config.vocab_size)[None]
-    seconds = []
+    seconds, cpu_seconds = [], []
     with torch.inference_mode():
         for _ in range(options.runs):
+            cpu_start = time.process_time()
             start = time.perf_counter()
             context = model(input_ids=ids).last_hidden_state
             seconds.append(time.perf_counter() - start)
+            cpu_seconds.append(time.process_time() - cpu_start)
     result = {
         "program": "transformers T5EncoderModel",
         "dtype": options.dtype,
@@ -57,6 +59,7 @@ def main():
         "tokens": options.tokens,
         "load_seconds": load_seconds,
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "best_seconds": min(seconds),
         "peak_resident_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
         "gemm_fp32_gflops": gemm_rate(torch.float32, options.tokens),
