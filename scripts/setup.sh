@@ -32,7 +32,7 @@ packages=(
   # media
   libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libavfilter-dev libstb-dev
   # text
-  libsentencepiece-dev libicu-dev
+  libicu-dev
   # tests and benchmarks
   libgtest-dev libgmock-dev libbenchmark-dev
   # for the set-up itself
