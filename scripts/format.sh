@@ -28,7 +28,8 @@ for argument in "$@"; do
       usage >&2
       exit 2
       ;;
-    *) files+=("$(realpath -- "$argument")") ;;
+    *.h | *.cpp | *.cu | *.cuh) files+=("$(realpath -- "$argument")") ;;
+    *) echo "format.sh: left alone, not C++ or CUDA: $argument" >&2 ;;
   esac
 done
 
