@@ -15,7 +15,7 @@ import sys
 
 FLOORS = {
     "core/base": 0, "core/kernels": 0,
-    "core/io": 1,
+    "core/archive": 1, "core/io": 1,
     "core/tensor": 2, "media": 2,
     "core/attention": 3, "core/diffusion": 3, "core/nn": 3, "core/train": 3, "world": 3,
     "dit": 4, "text": 4, "understanding": 4, "vae": 4,
@@ -24,7 +24,7 @@ FLOORS = {
     "apps": 7, "bench": 7,
     "tests": 8,  # tests of apps include apps
 }
-TORCH_FREE = ("core/base", "core/kernels", "core/io", "media", "text/tokenizer", "apps/cli")
+TORCH_FREE = ("core/archive", "core/base", "core/kernels", "core/io", "media", "text/tokenizer", "apps/cli")
 CODE = (".h", ".cpp", ".cu", ".cuh")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 TORCH = re.compile(r"^(ATen|torch|c10)/")

@@ -28,7 +28,7 @@ packages=(
   # compiler and build
   clang-19 libclang-rt-19-dev lld-19 clang-format-19 g++ cmake ninja-build ccache pkg-config git
   # base libraries
-  nlohmann-json3-dev libfmt-dev libspdlog-dev libcli11-dev libtomlplusplus-dev
+  nlohmann-json3-dev libfmt-dev libspdlog-dev libcli11-dev libtomlplusplus-dev libarchive-dev
   # media
   libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libavfilter-dev libstb-dev
   # text

@@ -30,11 +30,7 @@ media::WriteOptions write_options(const VideoRequest& request, bool with_provena
   media::WriteOptions options;
   options.width = request.width;
   options.height = request.height;
-  // Rates such as 23.976 as the fraction that is meant.
-  const double thousandths = request.fps * 1000;
-  options.fps = request.fps == std::floor(request.fps)
-                    ? media::Rational{static_cast<std::int64_t>(request.fps), 1}
-                    : media::Rational{static_cast<std::int64_t>(std::llround(thousandths)), 1000};
+  options.fps = media::rational_rate(request.fps);
   if (with_provenance) {
     options.provenance = pipeline::provenance(request);
   }
