@@ -11,6 +11,7 @@
 #include <unicode/locid.h>
 #include <unicode/regex.h>
 #include <unicode/uchar.h>
+#include <unicode/uniset.h>
 #include <unicode/unistr.h>
 
 #include "core/base/error.h"
@@ -27,77 +28,97 @@ constexpr std::size_t kMaxPrompt = 100'000;
 #define KINEMA_WORD "[\\p{L}\\p{N}_]"
 #define KINEMA_SPACE "[\\t-\\r\\x1C-\\x20\\x85\\p{Z}]"
 #define KINEMA_DIGIT "\\p{Nd}"
+// \b in front of and behind something that begins and ends with a word character, and \b anywhere.
+#define KINEMA_START "(?<!" KINEMA_WORD ")"
+#define KINEMA_END "(?!" KINEMA_WORD ")"
 #define KINEMA_EDGE \
   "(?:(?<=" KINEMA_WORD ")(?!" KINEMA_WORD ")|(?<!" KINEMA_WORD ")(?=" KINEMA_WORD "))"
-#define KINEMA_FILE_TYPES "(?:png|jpg|jpeg|bmp|webp|eps|pdf|apk|mp4)"
+// CJK strokes, phonetic extensions, enclosed letters, squared words, ideographs, hexagrams.
+#define KINEMA_CJK "[\\u31C0-\\u4DFF\\u4E00-\\u9FFF]"
+#define KINEMA_DASHES                                        \
+  "[\\-\\u058A\\u05BE\\u1400\\u1806\\u2010-"                 \
+  "\\u2015\\u2E17\\u2E1A\\u2E3A\\u2E3B\\u2E40\\u301C\\u3030" \
+  "\\u30A0\\uFE31\\uFE32\\uFE58\\uFE63\\uFF0D]"
+#define KINEMA_QUOTES "[`\\u00B4\\u00AB\\u00BB\\u201C\\u201D\\u00A8]"
+#define KINEMA_SIGNS                                                                             \
+  "[#\\u00AE\\u2022\\u00A9\\u2122\\&@\\u00B7\\u00BA\\u00BD\\u00BE\\u00BF\\u00A1\\u00A7~()\\[\\]" \
+  "\\{\\}|"                                                                                      \
+  "\\\\/*]"
 
+// The rule leaves a text alone in which `needed` does not occur: one character of a set, if it
+// begins with a bracket, otherwise that string. Most texts need few of the searches then.
 struct Rule {
   const char* pattern;
   const char* replacement;
+  const char* needed;
 };
 
 // Between the removal of mark-up and the scans for file names.
 constexpr std::array kEarlyRules = {
-    Rule{"@" KINEMA_WORD "+", ""},
-    // CJK strokes, phonetic extensions, enclosed letters, squared words, ideographs, hexagrams
-    Rule{"[\\u31C0-\\u31EF\\u31F0-\\u31FF\\u3200-\\u32FF\\u3300-\\u33FF\\u3400-\\u4DBF\\u4DC0-"
-         "\\u4DFF\\u4E00-\\u9FFF]+",
-         ""},
-    Rule{"[-\\u058A\\u05BE\\u1400\\u1806\\u2010-"
-         "\\u2015\\u2E17\\u2E1A\\u2E3A\\u2E3B\\u2E40\\u301C\\u3030\\u30A0"
-         "\\uFE31\\uFE32\\uFE58\\uFE63\\uFF0D]+",
-         "-"},
-    Rule{"[`\\u00B4\\u00AB\\u00BB\\u201C\\u201D\\u00A8]", "\""},
-    Rule{"[\\u2018\\u2019]", "'"},
-    Rule{"&quot;?", ""},
-    Rule{"&amp", ""},
-    Rule{"(?:" KINEMA_DIGIT "{1,3}\\.){3}" KINEMA_DIGIT "{1,3}", " "},
-    Rule{KINEMA_DIGIT ":" KINEMA_DIGIT "{2}" KINEMA_SPACE "+$", ""},
-    Rule{"\\\\n", " "},
-    Rule{"#" KINEMA_DIGIT "{1,3}" KINEMA_EDGE, ""},
-    Rule{"#" KINEMA_DIGIT "{5,}" KINEMA_EDGE, ""},
-    Rule{KINEMA_EDGE KINEMA_DIGIT "{6,}" KINEMA_EDGE, ""},
+    Rule{"@" KINEMA_WORD "+", "", "[@]"},
+    Rule{KINEMA_CJK "+", "", KINEMA_CJK},
+    Rule{KINEMA_DASHES "+", "-", KINEMA_DASHES},
+    Rule{KINEMA_QUOTES, "\"", KINEMA_QUOTES},
+    Rule{"[\\u2018\\u2019]", "'", "[\\u2018\\u2019]"},
+    Rule{"&quot;?", "", "&quot"},
+    Rule{"&amp", "", "&amp"},
+    Rule{"(?:" KINEMA_DIGIT "{1,3}\\.){3}" KINEMA_DIGIT "{1,3}", " ", "[.]"},
+    Rule{KINEMA_DIGIT ":" KINEMA_DIGIT "{2}" KINEMA_SPACE "+$", "", "[\\:]"},
+    Rule{"\\\\n", " ", "\\n"},
+    Rule{"#" KINEMA_DIGIT "{1,3}" KINEMA_END, "", "[#]"},
+    Rule{"#" KINEMA_DIGIT "{5,}" KINEMA_END, "", "[#]"},
+    Rule{KINEMA_START KINEMA_DIGIT "{6,}" KINEMA_END, "", "[" KINEMA_DIGIT "]"},
 };
 
 // Behind the file names.
 constexpr std::array kPunctuationRules = {
-    Rule{"[\"']{2,}", "\""},
-    Rule{"\\.{2,}", " "},
-    Rule{"[#\\u00AE\\u2022\\u00A9\\u2122&@\\u00B7\\u00BA\\u00BD\\u00BE\\u00BF\\u00A1\\u00A7~()\\["
-         "\\]{}|\\\\/*]+",
-         " "},
+    Rule{"[\"']{2,}", "\"", "[\"']"},
+    Rule{"\\.{2,}", " ", ".."},
+    Rule{KINEMA_SIGNS "+", " ", KINEMA_SIGNS},
 };
 
 constexpr std::array kLateRules = {
-    Rule{KINEMA_EDGE "[a-zA-Z]{1,3}" KINEMA_DIGIT "{3,15}" KINEMA_EDGE, ""},
-    Rule{KINEMA_EDGE "[a-zA-Z]+" KINEMA_DIGIT "+[a-zA-Z]+" KINEMA_EDGE, ""},
-    Rule{KINEMA_EDGE KINEMA_DIGIT "+[a-zA-Z]+" KINEMA_DIGIT "+" KINEMA_EDGE, ""},
-    Rule{"(?:worldwide" KINEMA_SPACE "+)?(?:free" KINEMA_SPACE "+)?shipping", ""},
-    Rule{"(?:free" KINEMA_SPACE ")?download(?:" KINEMA_SPACE "free)?", ""},
-    Rule{KINEMA_EDGE "click" KINEMA_SPACE "(?:for|on)" KINEMA_SPACE KINEMA_WORD "+", ""},
-    Rule{KINEMA_EDGE KINEMA_FILE_TYPES "(?:" KINEMA_SPACE "images?)?", ""},
-    Rule{KINEMA_EDGE "page" KINEMA_SPACE "+" KINEMA_DIGIT "+" KINEMA_EDGE, ""},
-    Rule{KINEMA_EDGE KINEMA_DIGIT "*[a-zA-Z]+" KINEMA_DIGIT "+[a-zA-Z]+" KINEMA_DIGIT
-                                  "+[a-zA-Z\\p{Nd}]*" KINEMA_EDGE,
-         " "},
+    Rule{KINEMA_START "[a-zA-Z]{1,3}" KINEMA_DIGIT "{3,15}" KINEMA_END, "", "[" KINEMA_DIGIT "]"},
+    Rule{KINEMA_START "[a-zA-Z]+" KINEMA_DIGIT "+[a-zA-Z]+" KINEMA_END, "", "[" KINEMA_DIGIT "]"},
+    Rule{KINEMA_START KINEMA_DIGIT "+[a-zA-Z]+" KINEMA_DIGIT "+" KINEMA_END,
+         "",
+         "[" KINEMA_DIGIT "]"},
+    Rule{"(?:worldwide" KINEMA_SPACE "+)?(?:free" KINEMA_SPACE "+)?shipping", "", "shipping"},
+    Rule{"(?:free" KINEMA_SPACE ")?download(?:" KINEMA_SPACE "free)?", "", "download"},
+    Rule{KINEMA_START "click" KINEMA_SPACE "(?:for|on)" KINEMA_SPACE KINEMA_WORD "+", "", "click"},
+    Rule{KINEMA_START "(?:png|jpg|jpeg|bmp|webp|eps|pdf|apk|mp4)(?:" KINEMA_SPACE "images?)?",
+         "",
+         "[p]"},
+    Rule{KINEMA_START "page" KINEMA_SPACE "+" KINEMA_DIGIT "+" KINEMA_END, "", "page"},
+    Rule{KINEMA_START KINEMA_DIGIT "*[a-zA-Z]+" KINEMA_DIGIT "+[a-zA-Z]+" KINEMA_DIGIT
+                                   "+[a-zA-Z\\p{Nd}]*" KINEMA_END,
+         " ",
+         "[" KINEMA_DIGIT "]"},
     // The second x is Cyrillic.
-    Rule{KINEMA_EDGE KINEMA_DIGIT "+(?:\\." KINEMA_DIGIT "*)?[x\\u0445\\u00D7]" KINEMA_DIGIT
-                                  "+(?:\\." KINEMA_DIGIT "*)?" KINEMA_EDGE,
-         ""},
-    Rule{KINEMA_EDGE KINEMA_SPACE "+:" KINEMA_SPACE "+", ": "},
-    Rule{"(\\P{Nd}[,./])" KINEMA_EDGE, "$1 "},
-    Rule{KINEMA_SPACE "+", " "},
-    Rule{"^[\"']([\\s\\S]+)[\"']$", "$1"},
-    Rule{"^['_,:;-]", ""},
-    Rule{"['_,:+-]$", ""},
-    Rule{"^\\.[^\\t-\\r\\x1C-\\x20\\x85\\p{Z}]+$", ""},
+    Rule{KINEMA_START KINEMA_DIGIT "+(?:\\." KINEMA_DIGIT "*)?[x\\u0445\\u00D7]" KINEMA_DIGIT
+                                   "+(?:\\." KINEMA_DIGIT "*)?" KINEMA_EDGE,
+         "",
+         "[x\\u0445\\u00D7]"},
+    Rule{"(?<=" KINEMA_WORD ")" KINEMA_SPACE "+:" KINEMA_SPACE "+", ": ", "[\\:]"},
+    Rule{"(?<=\\P{Nd})([,./])(?=" KINEMA_WORD ")", "$1 ", "[,./]"},
+    // Every run of white space that is not one space already.
+    Rule{KINEMA_SPACE KINEMA_SPACE "+|(?! )" KINEMA_SPACE, " ", KINEMA_SPACE},
+    Rule{"^[\"']([\\s\\S]+)[\"']$", "$1", "[\"']"},
+    Rule{"^['_,:;-]", "", "['_,:;\\-]"},
+    Rule{"['_,:+-]$", "", "['_,:+\\-]"},
+    Rule{"^\\.[^\\t-\\r\\x1C-\\x20\\x85\\p{Z}]+$", "", "[.]"},
 };
 
 #undef KINEMA_WORD
 #undef KINEMA_SPACE
 #undef KINEMA_DIGIT
+#undef KINEMA_START
+#undef KINEMA_END
 #undef KINEMA_EDGE
-#undef KINEMA_FILE_TYPES
+#undef KINEMA_CJK
+#undef KINEMA_DASHES
+#undef KINEMA_QUOTES
+#undef KINEMA_SIGNS
 
 [[noreturn]] void icu_failed(UErrorCode status, const char* what) {
   throw Error(ErrorKind::kInternal,
@@ -111,28 +132,47 @@ constexpr std::array kLateRules = {
 struct CompiledRule {
   std::unique_ptr<icu::RegexPattern> pattern;
   icu::UnicodeString replacement;
+  icu::UnicodeSet needed_one;  // empty: `needed_text` counts
+  icu::UnicodeString needed_text;
+
+  bool may_change(const icu::UnicodeString& text) const {
+    return needed_one.isEmpty() ? text.indexOf(needed_text) >= 0
+                                : needed_one.containsSome(text) != 0;
+  }
 };
+
+CompiledRule compile(const Rule& rule) {
+  UErrorCode status = U_ZERO_ERROR;
+  UParseError where{};
+  CompiledRule compiled;
+  compiled.pattern.reset(icu::RegexPattern::compile(
+      icu::UnicodeString::fromUTF8(rule.pattern), UREGEX_UNIX_LINES, where, status));
+  compiled.replacement = icu::UnicodeString::fromUTF8(rule.replacement);
+  compiled.needed_text = icu::UnicodeString::fromUTF8(rule.needed);
+  if (rule.needed[0] == '[') {
+    compiled.needed_one.applyPattern(compiled.needed_text, status);
+    compiled.needed_one.freeze();
+  }
+  if (U_FAILURE(status)) {
+    icu_failed(status, rule.pattern);
+  }
+  return compiled;
+}
 
 template <std::size_t N>
 std::vector<CompiledRule> compile(const std::array<Rule, N>& rules) {
   std::vector<CompiledRule> compiled;
   for (const Rule& rule : rules) {
-    UErrorCode status = U_ZERO_ERROR;
-    UParseError where{};
-    CompiledRule entry{
-        std::unique_ptr<icu::RegexPattern>(icu::RegexPattern::compile(
-            icu::UnicodeString::fromUTF8(rule.pattern), UREGEX_UNIX_LINES, where, status)),
-        icu::UnicodeString::fromUTF8(rule.replacement)};
-    if (U_FAILURE(status)) {
-      icu_failed(status, rule.pattern);
-    }
-    compiled.push_back(std::move(entry));
+    compiled.push_back(compile(rule));
   }
   return compiled;
 }
 
 void apply(const std::vector<CompiledRule>& rules, icu::UnicodeString& text) {
   for (const CompiledRule& rule : rules) {
+    if (!rule.may_change(text)) {
+      continue;
+    }
     UErrorCode status = U_ZERO_ERROR;
     const icu::UnicodeString input = text;
     const std::unique_ptr<icu::RegexMatcher> matcher(rule.pattern->matcher(input, status));
@@ -322,16 +362,14 @@ std::string without_addresses(std::string_view text, bool second_pass) {
       }
       host = find_host(text, i, run_end);
     }
-    if (edge_at(text, i)) {
-      std::size_t length = scheme_length(text.substr(i), second_pass);
-      if (length == 0 && i < run_end && host.dot != std::string_view::npos && i < host.dot) {
-        length = host.end - i;
-      }
-      if (length > 0) {
-        i += length;
-        host = {};
-        continue;
-      }
+    std::size_t length = scheme_length(text.substr(i), second_pass);
+    if (length == 0 && i < run_end && host.dot != std::string_view::npos && i < host.dot) {
+      length = host.end - i;
+    }
+    if (length > 0 && edge_at(text, i)) {
+      i += length;
+      host = {};
+      continue;
     }
     const std::size_t size = utf8_length(text[i]);
     result.append(text, i, size);
