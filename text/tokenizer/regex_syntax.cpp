@@ -32,11 +32,11 @@ constexpr std::int64_t kMaxRepeat = 1000;
 
 // Set expressions, without the outer brackets.
 std::string property_set(const std::string& name) {
-  return "\\p{" + name + "}" + newer_code_points(name);
+  return newer_code_points(name) + "\\p{" + name + "}";
 }
 
 std::string word_set() {
-  return "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" + newer_code_points("Word");
+  return newer_code_points("Word") + "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 }
 
 // Outside brackets, Oniguruma also counts six Latin-1 numbers as word characters.

@@ -52,7 +52,7 @@ void append_utf8(std::string& text, char32_t code_point);
 
 /// Ranges of ICU property `name` ("L", "Nd", "Word") that Unicode 16 has and this ICU lacks, in the
 /// syntax of a set expression without brackets; may be empty.
-[[nodiscard]] std::string newer_code_points(std::string_view name);
+[[nodiscard]] const std::string& newer_code_points(std::string_view name);
 
 /// Full lower case of each character by itself: no final sigma, U+0130 becomes i and U+0307.
 [[nodiscard]] std::string lower_case(std::string_view text);
