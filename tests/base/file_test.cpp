@@ -80,13 +80,13 @@ TEST(AtomicFileTest, AppearsOnlyWhenComplete) {
     file.write("half");
     EXPECT_FALSE(fs::exists(path));
   }
-  EXPECT_EQ(folder.num_files(), 0) << "an abandoned write leaves nothing";
+  EXPECT_EQ(folder.names().size(), 0) << "an abandoned write leaves nothing";
   AtomicFile file(path);
   file.write("whole");
   EXPECT_EQ(file.bytes_written(), 5);
   file.commit();
   EXPECT_EQ(read_file(path, 100, "test"), "whole");
-  EXPECT_EQ(folder.num_files(), 1);
+  EXPECT_EQ(folder.names().size(), 1);
 }
 
 TEST(AtomicFileTest, OldContentsSurviveAnAbandonedWrite) {

@@ -6,14 +6,15 @@
 
 #include "core/io/checkpoint_index.h"
 #include "tests/io/test_files.h"
+#include "tests/support/temp_folder.h"
 
 namespace kinema::io {
 namespace {
 
+using test::TempFolder;
 using testing::bytes_of;
 using testing::data_file;
 using testing::expect_error;
-using testing::TemporaryFolder;
 
 void add_weights(const std::string& path, const std::vector<std::string>& names) {
   static const std::string kBytes = "12345678";
@@ -29,9 +30,9 @@ struct ShardedFolder {
   explicit ShardedFolder(std::string_view index) {
     add_weights(folder / "m-1.safetensors", {"a", "b"});
     add_weights(folder / "m-2.safetensors", {"c"});
-    path = folder.add("model.safetensors.index.json", index);
+    path = folder.write("model.safetensors.index.json", index);
   }
-  TemporaryFolder folder;
+  TempFolder folder;
   std::string path;
 };
 
@@ -144,7 +145,7 @@ TEST(CheckpointTest, TensorInTwoShards) {
 
 TEST(CheckpointTest, DamagedShardIsNamed) {
   const ShardedFolder sharded(index_of(kGoodMap));
-  sharded.folder.add("m-2.safetensors", "short");
+  sharded.folder.write("m-2.safetensors", "short");
   expect_error([&] { std::ignore = Checkpoint::open(sharded.path); },
                "safetensors.too_short",
                3,
@@ -153,7 +154,7 @@ TEST(CheckpointTest, DamagedShardIsNamed) {
 }
 
 TEST(CheckpointTest, LinkOutOfTheFolderIsRefused) {
-  const TemporaryFolder outside;
+  const TempFolder outside;
   add_weights(outside / "secret.safetensors", {"c"});
   const ShardedFolder sharded(index_of(kGoodMap));
   std::filesystem::remove(sharded.folder / "m-2.safetensors");
@@ -167,7 +168,7 @@ TEST(CheckpointTest, LinkOutOfTheFolderIsRefused) {
 }
 
 TEST(CheckpointTest, HugFolderOfLinksIntoItsBlobs) {
-  const TemporaryFolder cache;
+  const TempFolder cache;
   std::filesystem::create_directories(cache / "blobs");
   std::filesystem::create_directories(cache / "snapshots/0123abcd");
   add_weights(cache / "blobs/77aa", {"a"});
@@ -200,7 +201,7 @@ TEST(CheckpointTest, OpensAShardedSetOfTheReference) {
 }
 
 TEST(CheckpointTest, FolderPrefersIndexThenKnownNames) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const auto chosen = [&] {
     return std::filesystem::path(Checkpoint::open(folder.path()).files.front()).filename().string();
   };
@@ -211,28 +212,28 @@ TEST(CheckpointTest, FolderPrefersIndexThenKnownNames) {
   add_weights(folder / "model.safetensors", {"a"});
   EXPECT_EQ(chosen(), "model.safetensors");
   add_weights(folder / "part.safetensors", {"a"});
-  folder.add("diffusion_pytorch_model.safetensors.index.json",
-             index_of(R"("a":"part.safetensors")"));
+  folder.write("diffusion_pytorch_model.safetensors.index.json",
+               index_of(R"("a":"part.safetensors")"));
   EXPECT_EQ(chosen(), "part.safetensors");
-  folder.add("model.safetensors.index.json", index_of(R"("a":"anything.safetensors")"));
+  folder.write("model.safetensors.index.json", index_of(R"("a":"anything.safetensors")"));
   EXPECT_EQ(chosen(), "anything.safetensors");
 }
 
 TEST(CheckpointTest, FolderWithOneOtherIndex) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   add_weights(folder / "p1.safetensors", {"a"});
   add_weights(folder / "p2.safetensors", {"b"});
-  folder.add("wan.safetensors.index.json",
-             index_of(R"("a":"p1.safetensors","b":"p2.safetensors")"));
+  folder.write("wan.safetensors.index.json",
+               index_of(R"("a":"p1.safetensors","b":"p2.safetensors")"));
   EXPECT_EQ(Checkpoint::open(folder.path()).tensors.size(), 2U);
 }
 
 TEST(CheckpointTest, FoldersWithNothingToTake) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const auto open = [&] { std::ignore = Checkpoint::open(folder.path()); };
-  folder.add("config.json", "{}");
+  folder.write("config.json", "{}");
   expect_error(open, "checkpoint.none", 3, "io.checkpoint", {folder.path()});
-  folder.add("pytorch_model.bin", "x");
+  folder.write("pytorch_model.bin", "x");
   expect_error(open, "checkpoint.pickle", 3, "io.checkpoint", {"pytorch_model.bin"});
   add_weights(folder / "x.safetensors", {"a"});
   add_weights(folder / "y.safetensors", {"b"});

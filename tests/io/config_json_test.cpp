@@ -4,12 +4,13 @@
 
 #include "core/base/json.h"
 #include "tests/io/test_files.h"
+#include "tests/support/temp_folder.h"
 
 namespace kinema::io {
 namespace {
 
+using test::TempFolder;
 using testing::expect_error;
-using testing::TemporaryFolder;
 
 // One field of each kind that configurations have.
 struct Config {
@@ -80,8 +81,8 @@ const std::vector<BadConfig>& bad_configs() {
 class BadConfigFile : public ::testing::TestWithParam<BadConfig> {};
 
 TEST_P(BadConfigFile, IsRefusedByItsRule) {
-  const TemporaryFolder folder;
-  const std::string path = folder.add("config.json", GetParam().contents);
+  const TempFolder folder;
+  const std::string path = folder.write("config.json", GetParam().contents);
   auto mentions = GetParam().mentions;
   mentions.push_back(path);
   expect_error(
@@ -94,8 +95,8 @@ INSTANTIATE_TEST_SUITE_P(Table,
                          [](const auto& info) { return std::string(info.param.title); });
 
 TEST(ConfigFileTest, GoodOneIsRead) {
-  const TemporaryFolder folder;
-  const auto config = Config::read(folder.add(
+  const TempFolder folder;
+  const auto config = Config::read(folder.write(
       "config.json",
       R"({"_class_name": "X", "width": 8, "epsilon": 1, "bias": null, "channels": [], "scale": 2})"));
   EXPECT_EQ(config.width, 8);

@@ -14,16 +14,17 @@
 #include "core/io/png_chunk.h"
 #include "core/io/xmp.h"
 #include "tests/io/test_files.h"
+#include "tests/support/temp_folder.h"
 
 namespace kinema::io {
 namespace {
 
+using test::TempFolder;
 using testing::big_endian;
 using testing::bytes_of;
 using testing::data_file;
 using testing::expect_error;
 using testing::slurp;
-using testing::TemporaryFolder;
 
 constexpr const char* kComment = "{\"prompt\":\"a cat <é> & \\\"視\\\"\",\"seed\":7}";
 
@@ -346,8 +347,8 @@ std::vector<BadContainer> bad_containers() {
 class BadContainerFile : public ::testing::TestWithParam<BadContainer> {};
 
 TEST_P(BadContainerFile, IsRefusedByItsRule) {
-  const TemporaryFolder folder;
-  const std::string path = folder.add("bad.media", GetParam().contents);
+  const TempFolder folder;
+  const std::string path = folder.write("bad.media", GetParam().contents);
   auto mentions = GetParam().mentions;
   mentions.push_back(path);
   expect_error([&] { std::ignore = read_container_metadata(path); },
@@ -363,7 +364,7 @@ INSTANTIATE_TEST_SUITE_P(Table,
                          [](const auto& info) { return std::string(info.param.title); });
 
 TEST(ContainerTest, MissingFileAndFolder) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const auto& path : {folder / "none.mp4", folder.path()}) {
     expect_error(
         [&] { std::ignore = read_container_metadata(path); }, "io.open", 3, "io.container", {path});
@@ -411,7 +412,7 @@ class CountingSource final : public ByteSource {
 };
 
 TEST(ContainerTest, BigFilesAreAnsweredAtOnce) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   constexpr std::uint64_t kGigabytes = 6'000'000'000;
   // Sparse files: nothing but the boxes is on the disk.
   const std::string mp4 = folder / "big.mp4";
@@ -472,10 +473,10 @@ TEST(ContainerTest, BigFilesAreAnsweredAtOnce) {
 }
 
 TEST(AppendXmpBoxTest, KeepsTheFileAndIsFound) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const char* name : {"comment.mp4", "faststart.mp4", "fragmented.mp4", "comment.mov"}) {
     const std::string before = slurp(data_file(name));
-    const std::string path = folder.add(name, before);
+    const std::string path = folder.write(name, before);
     const std::string packet = wrap_xmp(kComment);
     append_xmp_box(path, packet);
     const std::string after = slurp(path);
@@ -489,10 +490,10 @@ TEST(AppendXmpBoxTest, KeepsTheFileAndIsFound) {
 }
 
 TEST(AppendXmpBoxTest, RefusesFilesThatABoxCannotFollow) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string whole = slurp(data_file("comment.mp4"));
   const auto expect = [&](const std::string& contents, const char* code) {
-    const std::string path = folder.add("x.mp4", contents);
+    const std::string path = folder.write("x.mp4", contents);
     expect_error([&] { append_xmp_box(path, "<x/>"); }, code, 3, "io.container", {path});
     EXPECT_EQ(slurp(path), contents);
   };

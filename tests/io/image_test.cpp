@@ -9,17 +9,18 @@
 #include "core/io/image_probe.h"
 #include "core/io/png_chunk.h"
 #include "tests/io/test_files.h"
+#include "tests/support/temp_folder.h"
 
 namespace kinema::io {
 namespace {
 
+using test::TempFolder;
 using testing::big_endian;
 using testing::bytes_of;
 using testing::data_file;
 using testing::expect_error;
 using testing::little_endian;
 using testing::slurp;
-using testing::TemporaryFolder;
 
 Image counting_image(std::int64_t width, std::int64_t height, int channels) {
   Image image{.width = width, .height = height, .channels = channels, .pixels = {}};
@@ -130,8 +131,8 @@ std::vector<BadImage> bad_images() {
 class BadImageFile : public ::testing::TestWithParam<BadImage> {};
 
 TEST_P(BadImageFile, IsRefusedByItsRule) {
-  const TemporaryFolder folder;
-  const std::string path = folder.add("bad.picture", GetParam().contents);
+  const TempFolder folder;
+  const std::string path = folder.write("bad.picture", GetParam().contents);
   auto mentions = GetParam().mentions;
   mentions.push_back(path);
   expect_error([&] { std::ignore = read_image(path); },
@@ -147,7 +148,7 @@ INSTANTIATE_TEST_SUITE_P(Table,
                          [](const auto& info) { return std::string(info.param.title); });
 
 TEST(ReadImageTest, MissingFileAndFolder) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const auto& path : {folder / "none.png", folder.path()}) {
     expect_error([&] { std::ignore = read_image(path); }, "io.open", 3, "io.image", {path});
   }
@@ -307,7 +308,7 @@ TEST(FlattenAlphaTest, MixesWithTheBackground) {
 }
 
 TEST(WritePngTest, RoundTripWithText) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string json = R"({"prompt":"a cat <b> & 視","seed":7})";
   for (const auto& image : {counting_image(13, 9, 3), counting_image(1, 300, 4)}) {
     write_png(folder / "out.png", image, {{"Comment", json}, {"Software", "kinema"}});
@@ -327,7 +328,7 @@ TEST(WritePngTest, RoundTripWithText) {
 }
 
 TEST(WritePngTest, RefusesWhatIsNoPicture) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const auto expect = [&](const Image& image,
                           const std::map<std::string, std::string>& text,
                           const char* code,

@@ -51,7 +51,7 @@ TEST(SafetensorsStreamTest, TooFewOrTooManyBytesLeaveNoFile) {
   };
   EXPECT_EQ(code(2), "safetensors.size_mismatch");
   EXPECT_EQ(code(4), "safetensors.size_mismatch");
-  EXPECT_EQ(folder.num_files(), 0U);
+  EXPECT_EQ(folder.names().size(), 0U);
   EXPECT_EQ(code(3), "written");
 }
 

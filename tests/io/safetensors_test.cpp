@@ -11,16 +11,17 @@
 #include <unistd.h>
 
 #include "tests/io/test_files.h"
+#include "tests/support/temp_folder.h"
 
 namespace kinema::io {
 namespace {
 
+using test::TempFolder;
 using testing::bytes_of;
 using testing::data_file;
 using testing::expect_error;
 using testing::little_endian;
 using testing::slurp;
-using testing::TemporaryFolder;
 
 /// A safetensors file from its JSON and `data_bytes` bytes of data.
 std::string file_of(const std::string& json, std::size_t data_bytes) {
@@ -237,8 +238,8 @@ std::vector<BadFile> bad_files() {
 class SafetensorsBadFile : public ::testing::TestWithParam<BadFile> {};
 
 TEST_P(SafetensorsBadFile, IsRefusedByItsRule) {
-  const TemporaryFolder folder;
-  const std::string path = folder.add("bad.safetensors", GetParam().contents);
+  const TempFolder folder;
+  const std::string path = folder.write("bad.safetensors", GetParam().contents);
   auto mentions = GetParam().mentions;
   mentions.push_back(path);
   expect_error([&] { std::ignore = SafetensorsFile::open(path); },
@@ -254,7 +255,7 @@ INSTANTIATE_TEST_SUITE_P(Table,
                          [](const auto& info) { return std::string(info.param.title); });
 
 TEST(SafetensorsFileTest, MissingFileAndFolderAreIoErrors) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const auto& path : {folder / "none.safetensors", folder.path()}) {
     expect_error(
         [&] { std::ignore = SafetensorsFile::open(path); }, "io.open", 3, "io.safetensors", {path});
@@ -281,7 +282,7 @@ TEST(SafetensorsFileTest, ReadsEveryDTypeOfTheReference) {
 }
 
 TEST(SafetensorsFileTest, AcceptsWhatTheReferenceAccepts) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string entries = entry("w", "F32", "[2]", "[0,8]");
   const std::pair<const char*, std::string> files[] = {
       {"trailing spaces", file_of("{" + entries + "}      ", 8)},
@@ -301,7 +302,7 @@ TEST(SafetensorsFileTest, AcceptsWhatTheReferenceAccepts) {
            9)},
   };
   for (const auto& [title, contents] : files) {
-    const auto path = folder.add("good.safetensors", contents);
+    const auto path = folder.write("good.safetensors", contents);
     const auto file = SafetensorsFile::open(path);
     ASSERT_TRUE(file.tensors().contains("w")) << title;
     EXPECT_EQ(file.tensors().find("w")->second.bytes.size(), 8U) << title;
@@ -309,11 +310,11 @@ TEST(SafetensorsFileTest, AcceptsWhatTheReferenceAccepts) {
 }
 
 TEST(SafetensorsFileTest, CopiesNothingAndKeepsTheMapAlive) {
-  const TemporaryFolder folder;
-  const std::string path = folder.add("w.safetensors",
-                                      file_of("{" + entry("w", "U8", "[5]", "[0,5]") + "," +
-                                                  entry("v", "U8", "[7]", "[5,12]") + "}",
-                                              12));
+  const TempFolder folder;
+  const std::string path = folder.write("w.safetensors",
+                                        file_of("{" + entry("w", "U8", "[5]", "[0,5]") + "," +
+                                                    entry("v", "U8", "[7]", "[5,12]") + "}",
+                                                12));
   TensorView w;
   TensorView v;
   {
@@ -359,7 +360,7 @@ std::vector<TensorToWrite> to_write(const TensorViews& views) {
 }
 
 TEST(SafetensorsWriterTest, BytesEqualThoseOfTheReference) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const char* name : {"all_dtypes.safetensors",
                            "names.safetensors",
                            "no_tensors.safetensors",
@@ -375,7 +376,7 @@ TEST(SafetensorsWriterTest, BytesEqualThoseOfTheReference) {
 }
 
 TEST(SafetensorsWriterTest, RoundTripKeepsMetadataAndOddNames) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string bytes(24, 'b');
   const std::map<std::string, std::string> metadata = {
       {"", "empty key"}, {"text", std::string("\x01\n\"\\\0é視", 10)}, {"z", ""}};
@@ -398,7 +399,7 @@ TEST(SafetensorsWriterTest, RoundTripKeepsMetadataAndOddNames) {
 }
 
 TEST(SafetensorsWriterTest, RefusesWhatItCouldNotReadBack) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string bytes(8, 'b');
   const auto write = [&](std::vector<TensorToWrite> tensors,
                          const std::map<std::string, std::string>& metadata = {}) {
@@ -431,9 +432,9 @@ TEST(SafetensorsWriterTest, RefusesWhatItCouldNotReadBack) {
 }
 
 TEST(SafetensorsWriterTest, AKilledWriterLeavesNoFileUnderTheFinalName) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string old_contents = file_of("{}", 0);
-  const std::string replaced = folder.add("old.safetensors", old_contents);
+  const std::string replaced = folder.write("old.safetensors", old_contents);
   for (const auto& path : {folder / "new.safetensors", replaced}) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
@@ -457,7 +458,7 @@ TEST(SafetensorsWriterTest, AKilledWriterLeavesNoFileUnderTheFinalName) {
 }
 
 TEST(SafetensorsWriterTest, AWriterKilledAtAnyMomentLeavesAllOrNothing) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string path = folder / "w.safetensors";
   const std::string bytes(32U << 20U, 'w');
   const std::vector<TensorToWrite> tensors = {

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shared by the tests of media/: temporary folders, moving test pictures, comparisons, and the
+// Shared by the tests of media/: moving test pictures, comparisons, and the
 // table of films with known truth.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -16,22 +14,9 @@
 #include "core/base/json.h"
 #include "media/video_reader.h"
 #include "media/video_writer.h"
+#include "tests/support/temp_folder.h"
 
 namespace kinema::media {
-
-/// A folder that is removed with everything in it.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  [[nodiscard]] std::string file(std::string_view name) const { return (path_ / name).string(); }
-  [[nodiscard]] std::vector<std::string> names() const;
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Frame `index` of a smooth picture with a moving disc, packed RGB.
 [[nodiscard]] std::vector<std::uint8_t> moving_picture(std::int64_t width,

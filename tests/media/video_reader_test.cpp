@@ -40,15 +40,15 @@ TEST(VideoReaderTest, DescribesTheFile) {
 
 TEST(VideoReaderTest, RotationTurnsPixels) {
   // Forget the display matrix of the file (its "matrix" in tkhd) to see the coded picture.
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   std::string bytes = read_file(broken("rotated90.mp4"), 1 << 20, "test");
   const std::size_t tkhd = bytes.find("tkhd");
   ASSERT_NE(tkhd, std::string::npos);
   const std::string identity(
       "\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x40\0\0\0", 36);
   bytes.replace(tkhd + 4 + 40, 36, identity);
-  write_file(folder.file("coded.mp4"), bytes);
-  const auto coded = read_all(folder.file("coded.mp4"));
+  write_file(folder / "coded.mp4", bytes);
+  const auto coded = read_all(folder / "coded.mp4");
   const auto upright = read_all(broken("rotated90.mp4"));
   ASSERT_EQ(coded.size(), upright.size());
   const VideoFrame& from = coded[10];
@@ -127,11 +127,11 @@ TEST(VideoReaderTest, MissingFile) {
 }
 
 TEST(VideoReaderTest, PipesAndFoldersAreRefusedAtOnce) {
-  TemporaryFolder folder;
-  const std::string pipe = folder.file("pipe.mp4");
+  const test::TempFolder folder;
+  const std::string pipe = folder / "pipe.mp4";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   const auto start = std::chrono::steady_clock::now();
-  for (const std::string& path : {pipe, folder.file(""), std::string("/dev/zero")}) {
+  for (const std::string& path : {pipe, folder / "", std::string("/dev/zero")}) {
     const auto error = error_of([&] { (void)VideoReader::open(path); });
     ASSERT_TRUE(error) << path;
     EXPECT_EQ(error->code(), "media.not_a_file") << path;
@@ -171,59 +171,59 @@ TEST(VideoReaderTest, BadOptionsAreRefused) {
 }
 
 TEST(VideoReaderTest, AnimationsCanBeRefused) {
-  TemporaryFolder folder;
-  write_clip(folder.file("a.gif"), {.width = 32, .height = 32, .fps = {10, 1}}, 2);
-  EXPECT_EQ(read_all(folder.file("a.gif")).size(), 2U);
+  const test::TempFolder folder;
+  write_clip(folder / "a.gif", {.width = 32, .height = 32, .fps = {10, 1}}, 2);
+  EXPECT_EQ(read_all(folder / "a.gif").size(), 2U);
   const auto error =
-      error_of([&] { (void)VideoReader::open(folder.file("a.gif"), {.allow_animations = false}); });
+      error_of([&] { (void)VideoReader::open(folder / "a.gif", {.allow_animations = false}); });
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code(), "media.format_denied");
 }
 
 TEST(VideoReaderTest, PlaylistsOpenNothing) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   // A good film beside, and a playlist and a script that name it.
-  write_clip(folder.file("good.mp4"), {.width = 32, .height = 32}, 3);
-  write_file(folder.file("list.mp4"),
+  write_clip(folder / "good.mp4", {.width = 32, .height = 32}, 3);
+  write_file(folder / "list.mp4",
              "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\ngood.mp4\n#EXT-X-ENDLIST\n");
-  write_file(folder.file("script.mkv"), "ffconcat version 1.0\nfile good.mp4\n");
-  write_file(folder.file("dash.mp4"),
+  write_file(folder / "script.mkv", "ffconcat version 1.0\nfile good.mp4\n");
+  write_file(folder / "dash.mp4",
              "<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" "
              "profiles=\"urn:mpeg:dash:profile:"
              "isoff-on-demand:2011\"></MPD>");
   write_file(
-      folder.file("session.mp4"),
+      folder / "session.mp4",
       "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n");
   for (const char* name : {"list.mp4", "script.mkv", "dash.mp4", "session.mp4"}) {
-    const auto error = error_of([&] { (void)VideoReader::open(folder.file(name)); });
+    const auto error = error_of([&] { (void)VideoReader::open(folder / name); });
     ASSERT_TRUE(error) << name;
     EXPECT_EQ(error->code(), "media.format_denied") << name << ": " << error->what();
   }
 }
 
 TEST(VideoReaderTest, UnknownCodecIsNamed) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   std::string bytes = read_file(broken("mjpeg_damaged.avi"), 1 << 20, "test");
   for (std::size_t at = bytes.find("MJPG"); at != std::string::npos; at = bytes.find("MJPG")) {
     bytes.replace(at, 4, "QZX9");
   }
-  write_file(folder.file("unknown.avi"), bytes);
-  const auto error = error_of([&] { (void)VideoReader::open(folder.file("unknown.avi")); });
+  write_file(folder / "unknown.avi", bytes);
+  const auto error = error_of([&] { (void)VideoReader::open(folder / "unknown.avi"); });
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code(), "media.unsupported_codec");
   EXPECT_THAT(error->what(), HasSubstr("QZX9"));
 }
 
 TEST(VideoReaderTest, MissingIndexIsNamed) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   WriteOptions options{.width = 64, .height = 48};
-  write_clip(folder.file("whole.mp4"), options, 8);
-  const std::string bytes = read_file(folder.file("whole.mp4"), 1 << 20, "test");
+  write_clip(folder / "whole.mp4", options, 8);
+  const std::string bytes = read_file(folder / "whole.mp4", 1 << 20, "test");
   const std::size_t moov = bytes.find("moov");
   std::string hidden = bytes;
   hidden.replace(moov, 4, "skip");  // in "free" FFmpeg looks for an index
-  write_file(folder.file("no_index.mp4"), hidden);
-  const auto error = error_of([&] { (void)VideoReader::open(folder.file("no_index.mp4")); });
+  write_file(folder / "no_index.mp4", hidden);
+  const auto error = error_of([&] { (void)VideoReader::open(folder / "no_index.mp4"); });
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code(), "media.open_failed.moov");
 }
@@ -251,18 +251,18 @@ TEST(VideoReaderTest, TruncatedFileGivesItsGoodPrefix) {
 }
 
 TEST(VideoReaderTest, CutFilesOfEveryContainerAreCalledTruncated) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   std::string film = read_file(broken("mjpeg_damaged.avi"), 1 << 20, "test");
-  write_file(folder.file("cut.avi"), film.substr(0, film.size() / 2));
+  write_file(folder / "cut.avi", film.substr(0, film.size() / 2));
   for (const char* name : {"a.mkv", "a.webm", "a.mp4"}) {
-    write_clip(folder.file(name), {.width = 64, .height = 48, .key_interval_seconds = 0.2}, 40);
-    EXPECT_EQ(read_all(folder.file(name)).size(), 40U);
-    film = read_file(folder.file(name), 1 << 24, "test");
-    write_file(folder.file(std::string("cut_") + name), film.substr(0, film.size() * 2 / 3));
+    write_clip(folder / name, {.width = 64, .height = 48, .key_interval_seconds = 0.2}, 40);
+    EXPECT_EQ(read_all(folder / name).size(), 40U);
+    film = read_file(folder / name, 1 << 24, "test");
+    write_file(folder / std::string("cut_") + name, film.substr(0, film.size() * 2 / 3));
   }
   for (const char* name : {"cut.avi", "cut_a.mkv", "cut_a.webm", "cut_a.mp4"}) {
     SCOPED_TRACE(name);
-    VideoReader reader = VideoReader::open(folder.file(name));
+    VideoReader reader = VideoReader::open(folder / name);
     VideoFrame frame;
     while (reader.next(frame)) {
     }
@@ -272,8 +272,8 @@ TEST(VideoReaderTest, CutFilesOfEveryContainerAreCalledTruncated) {
 }
 
 TEST(VideoReaderTest, FileThatGrowsIsReported) {
-  TemporaryFolder folder;
-  const std::string path = folder.file("grows.mp4");
+  const test::TempFolder folder;
+  const std::string path = folder / "grows.mp4";
   std::filesystem::copy_file(broken("rotated90.mp4"), path);
   VideoReader reader = VideoReader::open(path);
   std::ofstream(path, std::ios::app) << "more";
@@ -284,7 +284,7 @@ TEST(VideoReaderTest, FileThatGrowsIsReported) {
 }
 
 TEST(VideoReaderTest, NamesAreBytes) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   for (const std::string name : {"-dash.mp4",
                                  "new\nline.mp4",
                                  "quote'\".mp4",
@@ -293,15 +293,15 @@ TEST(VideoReaderTest, NamesAreBytes) {
                                  "\xff\xfe.mp4",
                                  "%05d.mp4",
                                  "concat:a|b.mp4"}) {
-    std::filesystem::copy_file(broken("one_frame.mp4"), folder.file(name));
-    EXPECT_EQ(read_all(folder.file(name)).size(), 1U) << name;
+    std::filesystem::copy_file(broken("one_frame.mp4"), folder / name);
+    EXPECT_EQ(read_all(folder / name).size(), 1U) << name;
   }
 }
 
 // Damaged in any way, a file gives frames or one of our errors, in bounded time and memory.
 TEST(VideoReaderTest, MutatedFilesNeverEscape) {
-  TemporaryFolder folder;
-  const std::string path = folder.file("mutant");
+  const test::TempFolder folder;
+  const std::string path = folder / "mutant";
   std::mt19937 random(11);
   std::int64_t opened = 0;
   std::int64_t refused = 0;

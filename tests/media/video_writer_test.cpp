@@ -37,8 +37,8 @@ class VideoWriterRoundTripTest : public ::testing::TestWithParam<RoundTrip> {};
 TEST_P(VideoWriterRoundTripTest, KeepsFramesTimesAndPictures) {
   const RoundTrip& p = GetParam();
   constexpr std::int64_t kFrames = 14;
-  TemporaryFolder folder;
-  const std::string path = folder.file(p.name);
+  const test::TempFolder folder;
+  const std::string path = folder / p.name;
   write_clip(path, {.width = p.width, .height = p.height, .fps = p.fps}, kFrames);
   EXPECT_THAT(folder.names(), ElementsAre(p.name));
   VideoReader reader = VideoReader::open(path);
@@ -74,10 +74,10 @@ INSTANTIATE_TEST_SUITE_P(Formats,
                          });
 
 TEST(VideoWriterTest, LargeY4mSpeaksBt709) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   for (const Y4mChroma chroma : {Y4mChroma::k444, Y4mChroma::k420}) {
-    write_clip(folder.file("a.y4m"), {.width = 1280, .height = 64, .y4m_chroma = chroma}, 1);
-    const auto frames = read_all(folder.file("a.y4m"));
+    write_clip(folder / "a.y4m", {.width = 1280, .height = 64, .y4m_chroma = chroma}, 1);
+    const auto frames = read_all(folder / "a.y4m");
     ASSERT_EQ(frames.size(), 1U);
     EXPECT_GE(psnr(frames[0].rgb_HWC, moving_picture(1280, 64, 0)),
               chroma == Y4mChroma::k444 ? 48.0 : 38.0);
@@ -85,7 +85,7 @@ TEST(VideoWriterTest, LargeY4mSpeaksBt709) {
 }
 
 TEST(VideoWriterTest, RowsMayBeFartherApart) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   const auto packed = moving_picture(40, 30, 0);
   std::vector<std::uint8_t> padded(30 * 128, 9);
   for (std::size_t y = 0; y < 30; ++y) {
@@ -94,52 +94,52 @@ TEST(VideoWriterTest, RowsMayBeFartherApart) {
                 padded.begin() + static_cast<std::ptrdiff_t>(y * 128));
   }
   for (const char* name : {"a.mkv", "p/"}) {
-    VideoWriter writer = VideoWriter::open(folder.file(name), {.width = 40, .height = 30});
+    VideoWriter writer = VideoWriter::open(folder / name, {.width = 40, .height = 30});
     writer.add({.rgb_HWC = padded, .width = 40, .height = 30, .stride = 128});
     writer.finish();
   }
-  EXPECT_TRUE(read_all(folder.file("a.mkv")).at(0).rgb_HWC == packed);
-  EXPECT_TRUE(io::read_image(folder.file("p/frame_000000.png")).pixels == packed);
+  EXPECT_TRUE(read_all(folder / "a.mkv").at(0).rgb_HWC == packed);
+  EXPECT_TRUE(io::read_image(folder / "p/frame_000000.png").pixels == packed);
 }
 
 TEST(VideoWriterTest, PngSequenceIsExactAndReplacesItsOwnKind) {
-  TemporaryFolder folder;
-  const std::string target = folder.file("out/shot_%03d.png");
+  const test::TempFolder folder;
+  const std::string target = folder / "out/shot_%03d.png";
   write_clip(target, {.width = 33, .height = 21, .provenance = kProvenance}, 12);
   write_clip(target,
              {.width = 33, .height = 21, .provenance = kProvenance},
              5);  // fewer: no old one stays
   EXPECT_THAT(folder.names(), ElementsAre("out"));
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.file("out"))) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "out")) {
     names.push_back(entry.path().filename().string());
   }
   EXPECT_EQ(names.size(), 5U);
   for (std::int64_t i = 0; i < 5; ++i) {
-    const std::string name = folder.file("out/shot_00" + std::to_string(i) + ".png");
+    const std::string name = folder / "out/shot_00" + std::to_string(i) + ".png";
     EXPECT_TRUE(io::read_image(name).pixels == moving_picture(33, 21, i)) << i;
     EXPECT_EQ(io::read_container_metadata(name).comment, kProvenance);
   }
 }
 
 TEST(VideoWriterTest, PngSequenceNeverTouchesForeignFiles) {
-  TemporaryFolder folder;
-  std::filesystem::create_directory(folder.file("photos"));
-  write_file(folder.file("photos/frame_000000.png"), "mine");
-  write_file(folder.file("photos/holiday.jpg"), "mine");
+  const test::TempFolder folder;
+  std::filesystem::create_directory(folder / "photos");
+  write_file(folder / "photos/frame_000000.png", "mine");
+  write_file(folder / "photos/holiday.jpg", "mine");
   const auto error =
-      error_of([&] { validate_output(folder.file("photos/"), {.width = 8, .height = 8}); });
+      error_of([&] { validate_output(folder / "photos/", {.width = 8, .height = 8}); });
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code(), "output.not_empty");
   EXPECT_THAT(error->what(), HasSubstr("holiday.jpg"));
-  EXPECT_EQ(contents(folder.file("photos/frame_000000.png")), "mine");
+  EXPECT_EQ(contents(folder / "photos/frame_000000.png"), "mine");
 }
 
 TEST(VideoWriterTest, ProvenanceIsReadableAgain) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   for (const char* name : {"a.mp4", "a.mov", "a.webm", "a.mkv", "a.gif"}) {
     SCOPED_TRACE(name);
-    const std::string path = folder.file(name);
+    const std::string path = folder / name;
     write_clip(path, {.width = 64, .height = 48, .provenance = kProvenance, .sidecar = true}, 3);
     EXPECT_EQ(VideoReader::open(path).info().comment, kProvenance);
     const io::ContainerMetadata metadata = io::read_container_metadata(path);
@@ -156,36 +156,36 @@ TEST(VideoWriterTest, ProvenanceIsReadableAgain) {
 }
 
 TEST(VideoWriterTest, LongProvenanceFits) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   const std::string longer = "{\"text\":\"" + std::string(50000, 'x') + "\"}";
   for (const char* name : {"a.mp4", "a.mov", "a.webm", "a.gif"}) {
     SCOPED_TRACE(name);
-    write_clip(folder.file(name), {.width = 64, .height = 48, .provenance = longer}, 2);
-    EXPECT_EQ(io::read_container_metadata(folder.file(name)).comment, longer);
-    EXPECT_EQ(read_all(folder.file(name)).size(), 2U);
+    write_clip(folder / name, {.width = 64, .height = 48, .provenance = longer}, 2);
+    EXPECT_EQ(io::read_container_metadata(folder / name).comment, longer);
+    EXPECT_EQ(read_all(folder / name).size(), 2U);
   }
 }
 
 TEST(VideoWriterTest, WithoutProvenanceNothingIsSaid) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   for (const char* name : {"a.mp4", "a.mov", "a.webm", "a.mkv", "a.gif", "a.y4m"}) {
     SCOPED_TRACE(name);
-    write_clip(folder.file(name), {.width = 64, .height = 48, .sidecar = true}, 3);
-    const std::string bytes = contents(folder.file(name));
-    EXPECT_FALSE(io::read_container_metadata(folder.file(name)).xmp);
+    write_clip(folder / name, {.width = 64, .height = 48, .sidecar = true}, 3);
+    const std::string bytes = contents(folder / name);
+    EXPECT_FALSE(io::read_container_metadata(folder / name).xmp);
     for (const char* trace : {"x264", "Lavf5", "Lavc", "libvpx", "kinema"}) {
       EXPECT_EQ(bytes.find(trace), std::string::npos) << trace;
     }
-    EXPECT_FALSE(std::filesystem::exists(folder.file(name) + ".json"));
+    EXPECT_FALSE(std::filesystem::exists(folder / name + ".json"));
   }
 }
 
 TEST(VideoWriterTest, SameFramesGiveTheSameBytes) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   for (const char* extension : {"mp4", "webm", "mkv", "gif", "y4m"}) {
     const WriteOptions options{.width = 128, .height = 72, .provenance = kProvenance};
-    const std::string first = folder.file(std::string("first.") + extension);
-    const std::string second = folder.file(std::string("second.") + extension);
+    const std::string first = folder / std::string("first.") + extension;
+    const std::string second = folder / std::string("second.") + extension;
     write_clip(first, options, 30);
     write_clip(second, options, 30);
     EXPECT_TRUE(contents(first) == contents(second)) << extension;
@@ -193,16 +193,16 @@ TEST(VideoWriterTest, SameFramesGiveTheSameBytes) {
 }
 
 TEST(VideoWriterTest, Mp4HasItsIndexInFrontAndBt709Tags) {
-  TemporaryFolder folder;
-  write_clip(folder.file("a.mp4"), {.width = 64, .height = 48}, 10);
-  const std::string bytes = contents(folder.file("a.mp4"));
+  const test::TempFolder folder;
+  write_clip(folder / "a.mp4", {.width = 64, .height = 48}, 10);
+  const std::string bytes = contents(folder / "a.mp4");
   EXPECT_LT(bytes.find("moov"), bytes.find("mdat"));
   EXPECT_THAT(bytes, HasSubstr(std::string("nclx\0\1\0\1\0\1", 10)));
 }
 
 TEST(VideoWriterTest, ReplacesAnOldFileOnlyAtTheEnd) {
-  TemporaryFolder folder;
-  const std::string path = folder.file("a.mp4");
+  const test::TempFolder folder;
+  const std::string path = folder / "a.mp4";
   write_file(path, "old");
   {
     VideoWriter writer = VideoWriter::open(path, {.width = 64, .height = 48});
@@ -217,9 +217,9 @@ TEST(VideoWriterTest, ReplacesAnOldFileOnlyAtTheEnd) {
 }
 
 TEST(VideoWriterTest, NothingStaysBehindWithoutFinish) {
-  TemporaryFolder folder;
+  const test::TempFolder folder;
   for (const char* name : {"a.mp4", "a.gif", "a.y4m", "frames/", "a.mkv"}) {
-    VideoWriter writer = VideoWriter::open(folder.file(name), {.width = 64, .height = 48});
+    VideoWriter writer = VideoWriter::open(folder / name, {.width = 64, .height = 48});
     const auto rgb = moving_picture(64, 48, 0);
     writer.add({.rgb_HWC = rgb, .width = 64, .height = 48});
     EXPECT_FALSE(folder.names().empty());
@@ -289,8 +289,8 @@ TEST(VideoWriterTest, BadRequestsAreRefusedBeforeAnyWork) {
 }
 
 TEST(VideoWriterTest, WrongFramesAreRefused) {
-  TemporaryFolder folder;
-  VideoWriter writer = VideoWriter::open(folder.file("a.mkv"), {.width = 64, .height = 48});
+  const test::TempFolder folder;
+  VideoWriter writer = VideoWriter::open(folder / "a.mkv", {.width = 64, .height = 48});
   const auto rgb = moving_picture(64, 48, 0);
   const std::span<const std::uint8_t> all(rgb);
   for (const FrameView& bad :
@@ -308,8 +308,8 @@ TEST(VideoWriterTest, WrongFramesAreRefused) {
 }
 
 TEST(VideoWriterTest, NoFramesIsAnError) {
-  TemporaryFolder folder;
-  VideoWriter writer = VideoWriter::open(folder.file("a.mp4"), {.width = 64, .height = 48});
+  const test::TempFolder folder;
+  VideoWriter writer = VideoWriter::open(folder / "a.mp4", {.width = 64, .height = 48});
   const auto error = error_of([&] { (void)writer.finish(); });
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code(), "media.no_frames");

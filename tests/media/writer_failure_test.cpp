@@ -37,10 +37,10 @@ int run_in_child(const std::function<int()>& work) {
 TEST(WriterFailureTest, KilledInTheMiddleLeavesNothingUnderTheName) {
   for (const char* name : {"a.mp4", "a.webm", "a.mkv", "a.gif", "a.y4m", "frames/"}) {
     SCOPED_TRACE(name);
-    TemporaryFolder folder;
+    const test::TempFolder folder;
     int ready[2];
     ASSERT_EQ(::pipe(ready), 0);
-    const std::string path = folder.file(name);
+    const std::string path = folder / name;
     const pid_t child = ::fork();
     if (child == 0) {
       try {
@@ -78,8 +78,8 @@ TEST(WriterFailureTest, KilledInTheMiddleLeavesNothingUnderTheName) {
 TEST(WriterFailureTest, FileSizeLimitIsAnErrorAndLeavesNothing) {
   for (const char* name : {"a.mp4", "a.mkv", "a.y4m", "a.gif", "frames/"}) {
     SCOPED_TRACE(name);
-    TemporaryFolder folder;
-    const std::string path = folder.file(name);
+    const test::TempFolder folder;
+    const std::string path = folder / name;
     const int status = run_in_child([&] {
       ::signal(SIGXFSZ, SIG_IGN);
       const rlimit limit{1500, 1500};
@@ -147,8 +147,8 @@ TEST(WriterFailureTest, StandardOutputCarriesAWholeVideo) {
                                    VideoFormat::kWebm,
                                    VideoFormat::kGif}) {
     SCOPED_TRACE(to_string(format));
-    TemporaryFolder folder;
-    const std::string path = folder.file("captured");
+    const test::TempFolder folder;
+    const std::string path = folder / "captured";
     const int status = run_in_child([&] {
       // A pipe, so that nothing can seek back.
       int ends[2];

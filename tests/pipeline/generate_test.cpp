@@ -144,7 +144,7 @@ TEST_F(GenerateTest, SameRequestSameBytesAndAnotherSeedAnotherVideo) {
   ASSERT_EQ(kinema(generate(folder_ / "c.mp4", {"--seed", "1"})).exit_code, 0);
   EXPECT_EQ(bytes(folder_ / "a.mp4"), bytes(folder_ / "b.mp4"));
   EXPECT_NE(bytes(folder_ / "a.mp4"), bytes(folder_ / "c.mp4"));
-  EXPECT_EQ(folder_.num_files(), 3U) << "no journal and no part file stays";
+  EXPECT_EQ(folder_.names().size(), 3U) << "no journal and no part file stays";
 }
 
 TEST_F(GenerateTest, TheFileKnowsHowToMakeItselfAgain) {
@@ -226,7 +226,7 @@ TEST_F(GenerateTest, DryRunTellsTheCostAndWritesNothing) {
   EXPECT_EQ(json["plan"]["latents"], Json::parse("[1,4,4,4,4]"));
   EXPECT_EQ(json["plan"]["tokens"], 16);
   EXPECT_EQ(json["plan"]["decoded_frames"], 13);
-  EXPECT_EQ(folder_.num_files(), 0U);
+  EXPECT_EQ(folder_.names().size(), 0U);
 }
 
 TEST_F(GenerateTest, MistakesAreToldAndNothingIsLeft) {
@@ -235,7 +235,7 @@ TEST_F(GenerateTest, MistakesAreToldAndNothingIsLeft) {
     const ProcessResult result = kinema(generate(output, std::move(more)));
     EXPECT_EQ(result.exit_code, exit_code) << result.err;
     EXPECT_THAT(result.err, HasSubstr(text));
-    EXPECT_EQ(folder_.num_files(), 0U);
+    EXPECT_EQ(folder_.names().size(), 0U);
   };
   expect({"--size", "33x32"}, 2, "32");
   expect({"--size", "big"}, 2, "WIDTHxHEIGHT");

@@ -278,7 +278,7 @@ TEST(FromViewTest, RefusesDtypesThatTheFormatLacks) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "tensor.dtype");
   }
-  EXPECT_EQ(folder.num_files(), 0U);
+  EXPECT_EQ(folder.names().size(), 0U);
 }
 
 }  // namespace

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the golden cases of ../shared, where they are there, and small temporary folders.
+// Reads the golden cases of ../shared, where they are there.
 #pragma once
 
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <random>
 #include <sstream>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -36,32 +34,5 @@ inline std::vector<nlohmann::json> read_jsonl(const std::filesystem::path& path)
   }
   return lines;
 }
-
-/// A folder that is removed at the end of the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::random_device device;
-    path_ = std::filesystem::temp_directory_path() /
-            ("kinema_text_" + std::to_string(device()) + std::to_string(device()));
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  [[nodiscard]] std::string path() const { return path_.string(); }
-  std::string write(const std::string& name, std::string_view contents) const {
-    std::ofstream(path_ / name, std::ios::binary)
-        .write(contents.data(), static_cast<std::streamsize>(contents.size()));
-    return (path_ / name).string();
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace kinema::text::testing

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/support/temp_folder.h"
 #include "tests/text/reference_strings.h"
 #include "text/tokenizer/memory_files.h"
 #include "text/tokenizer/unicode.h"
@@ -30,7 +31,7 @@ std::unique_ptr<Tokenizer> load_reference(const std::string& name) {
 }
 
 TEST(TokenizerTest, FolderPrefersTokenizerJson) {
-  const testing::TemporaryFolder folder;
+  const test::TempFolder folder;
   folder.write("spiece.model", slurp(reference_file("t5.model")));
   EXPECT_THAT(Tokenizer::load(folder.path())->description(),
               ::testing::StartsWith("sentencepiece, unigram"));
