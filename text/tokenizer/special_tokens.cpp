@@ -12,7 +12,7 @@ namespace kinema::text {
 namespace {
 
 JsonContext context_of(const TokenizerFiles& files, const std::string& name) {
-  return {.place = "text.tokenizer", .subject = files.subject + ": " + name};
+  return {.place = "text.tokenizer", .subject = files.path_of(name)};
 }
 
 // A token is written as a string or as an object with its content.

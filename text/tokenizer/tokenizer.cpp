@@ -62,11 +62,12 @@ class Folder {
 TokenizerFiles read_folder(const std::string& path) {
   const Folder folder{fs::path(path)};
   TokenizerFiles files;
-  files.subject = path;
+  files.folder = path;
   files.tokenizer_json = folder.read("tokenizer.json");
   for (const char* name : {"spiece.model", "tokenizer.model", "sentencepiece.bpe.model"}) {
     if (!files.tokenizer_json && !files.sentencepiece_model) {
       files.sentencepiece_model = folder.read(name);
+      files.model_name = name;
     }
   }
   if (!files.tokenizer_json && !files.sentencepiece_model) {
@@ -82,9 +83,10 @@ TokenizerFiles read_folder(const std::string& path) {
 
 TokenizerFiles read_single(const std::string& path) {
   const fs::path file(path);
-  const Folder folder(file.has_parent_path() ? file.parent_path() : fs::path("."));
+  const fs::path parent = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  const Folder folder(parent);
   TokenizerFiles files;
-  files.subject = path;
+  files.folder = parent.string();
   const std::string name = file.filename().string();
   std::string contents = read_file(path, kMaxFile, kPlace);
   if (name == "vocab.json" || name == "merges.txt") {
@@ -95,8 +97,10 @@ TokenizerFiles read_single(const std::string& path) {
     }
   } else if (file.extension() == ".model") {
     files.sentencepiece_model = std::move(contents);
+    files.model_name = name;
   } else if (file.extension() == ".json") {
     files.tokenizer_json = std::move(contents);
+    files.json_name = name;
   } else {
     nothing_found(path, "another name");
   }
@@ -106,20 +110,19 @@ TokenizerFiles read_single(const std::string& path) {
 
 std::unique_ptr<Tokenizer> build(const TokenizerFiles& files) {
   const SpecialTokens special = SpecialTokens::read(files);
+  const JsonContext context{.place = std::string(kPlace), .subject = files.main_path()};
   if (files.tokenizer_json) {
-    const JsonContext context{.place = std::string(kPlace), .subject = files.subject};
     return make_pipeline_tokenizer(
         parse_tokenizer_json(*files.tokenizer_json, context), special, context, "tokenizer.json");
   }
   if (files.sentencepiece_model) {
-    return make_sentencepiece_tokenizer(*files.sentencepiece_model, special, files.subject);
+    return make_sentencepiece_tokenizer(*files.sentencepiece_model, special, context.subject);
   }
   if (files.vocab_json) {
-    const JsonContext context{.place = std::string(kPlace), .subject = files.subject};
     return make_pipeline_tokenizer(
         pipeline_of_vocabulary(files, special), special, context, "vocab.json and merges.txt");
   }
-  nothing_found(files.subject, "none of them");
+  nothing_found(files.folder, "none of them");
 }
 
 }  // namespace
@@ -127,11 +130,20 @@ std::unique_ptr<Tokenizer> build(const TokenizerFiles& files) {
 std::unique_ptr<Tokenizer> load_from_memory(const TokenizerFiles& files) {
   try {
     return build(files);
+  } catch (const Error& error) {
+    // What reads a pattern, a map or a merge does not know the file.
+    const std::string& subject = error.details().subject;
+    if (subject == files.folder || subject.starts_with(files.path_of(""))) {
+      throw;
+    }
+    ErrorDetails details = error.details();
+    details.subject = files.main_path() + ": " + details.subject;
+    throw Error(error.kind(), std::move(details), error.where());
   } catch (const std::bad_alloc&) {
     throw Error(ErrorKind::kOutOfMemory,
                 {.code = "tokenizer.memory",
                  .place = std::string(kPlace),
-                 .subject = files.subject,
+                 .subject = files.main_path(),
                  .expected = "memory for the vocabulary",
                  .got = "none"});
   }

@@ -176,13 +176,13 @@ Json clip_post_processor(const SpecialTokens& special,
 }  // namespace
 
 TokenizerJson pipeline_of_vocabulary(const TokenizerFiles& files, const SpecialTokens& special) {
-  const JsonContext context{.place = "text.tokenizer", .subject = files.subject + ": vocab.json"};
+  const JsonContext context{.place = "text.tokenizer", .subject = files.path_of("vocab.json")};
   if (!files.merges_txt) {
     throw Error(ErrorKind::kBadCheckpoint,
                 {.code = "tokenizer.merges",
                  .place = "text.tokenizer",
-                 .subject = files.subject,
-                 .expected = "merges.txt beside vocab.json",
+                 .subject = files.path_of("merges.txt"),
+                 .expected = "a file beside vocab.json",
                  .got = "none"});
   }
   Entries vocabulary(parse_vocabulary_json(*files.vocab_json, context),
