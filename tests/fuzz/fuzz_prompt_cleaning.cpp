@@ -11,7 +11,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  const std::string cleaned = kinema::text::text_preprocessing(text);
+  const std::string cleaned = kinema::text::clean_caption(text);
   const std::string visible = kinema::text::html_text(kinema::text::valid_utf8(text));
   if (!kinema::text::is_valid_utf8(cleaned) || !kinema::text::is_valid_utf8(visible) ||
       !kinema::text::is_valid_utf8(kinema::text::plain_preprocessing(text)) ||

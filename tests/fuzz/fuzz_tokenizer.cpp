@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files of tokenizers. The first byte picks what the rest is: a tokenizer.json, a SentencePiece
-// model, vocab.json and merges.txt (separated by an empty line), a tokenizer_config.json, one
-// regular expression, one character map, or a text for fixed tokenizers. What loads encodes and
-// decodes.
+// model, vocab.json with merges.txt (separated by an empty line), a tokenizer_config.json, one
+// character map, a text for a fixed tokenizer, or one part of a tokenizer.json. What loads encodes
+// and decodes.
 #include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/base/error.h"
@@ -30,15 +31,17 @@ constexpr std::array<std::string_view, 4> kTexts = {
     "<s>a b</s>",
     "\xFFz\xE2\x82"};
 
-constexpr std::string_view kVocabulary =
-    R"({"a":0,"b":1,"c":2,"ab":3,"abc":4,"<s>":5,"</s>":6,"a</w>":7,"<|startoftext|>":8,"<|endoftext|>":9})";
-constexpr std::string_view kMerges = "#version: 0.2\na b\nab c\n";
 constexpr std::string_view kPipeline =
     R"({"version":"1.0","added_tokens":[{"id":0,"content":"<s>","single_word":false,"lstrip":true,"rstrip":true,"normalized":false,"special":true}],
 "normalizer":{"type":"Sequence","normalizers":[{"type":"NFKC"},{"type":"Lowercase"},{"type":"Strip","strip_left":true,"strip_right":true}]},
 "pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true}]},
 "post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true},
 "model":{"type":"BPE","unk_token":"<s>","fuse_unk":true,"vocab":{"<s>":0,"a":1,"b":2,"ab":3,"t":4,"h":5,"th":6},"merges":["a b","t h"]}})";
+
+constexpr std::string_view kModel =
+    R"("model":{"vocab":{"a":0,"t":1,"h":2,"th":3,"\u0120":4,"\u2581":5},"merges":["t h"]})";
+constexpr std::array<std::string_view, 6> kParts = {
+    "normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens", "model"};
 
 // Only these are the file's or the caller's fault.
 void expect_clean(const Error& error) {
@@ -94,11 +97,34 @@ void map(std::string_view blob) {
   }
 }
 
+// vocab.json, merges.txt and tokenizer_config.json. Without the last the class is GPT-2, whose
+// pattern is compiled once.
 void read_vocabulary(std::string_view text) {
-  const auto blank = text.find("\n\n");
+  std::array<std::string_view, 3> parts = {"", "", R"({"tokenizer_class":"GPT2Tokenizer"})"};
+  for (auto& part : parts) {
+    const auto blank = text.find("\n\n");
+    part = text.substr(0, blank);
+    if (blank == std::string_view::npos) {
+      break;
+    }
+    text.remove_prefix(blank + 2);
+  }
   TokenizerFiles files;
-  files.vocab_json = std::string(text.substr(0, blank));
-  files.merges_txt = blank == std::string_view::npos ? "" : std::string(text.substr(blank + 2));
+  files.vocab_json = std::string(parts[0]);
+  files.merges_txt = std::string(parts[1]);
+  files.tokenizer_config = std::string(parts[2]);
+  load(files);
+}
+
+// The part `index` of a tokenizer.json whose other parts are good.
+void read_part(std::size_t index, std::string_view json) {
+  std::string text = "{";
+  if (kParts[index] != "model") {
+    text.append(kModel).append(",");
+  }
+  text.append("\"").append(kParts[index]).append("\":").append(json).append("}");
+  TokenizerFiles files;
+  files.tokenizer_json = std::move(text);
   load(files);
 }
 
@@ -110,7 +136,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
   TokenizerFiles files;
-  switch (data[0] % 6) {
+  const std::size_t kind = data[0] % (6 + kParts.size());
+  switch (kind) {
+    case 0:
+      files.tokenizer_json = std::string(rest);
+      load(files);
+      break;
     case 1:
       files.sentencepiece_model = std::string(rest);
       load(files);
@@ -119,8 +150,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       read_vocabulary(rest);
       break;
     case 3:
-      files.vocab_json = std::string(kVocabulary);
-      files.merges_txt = std::string(kMerges);
+      files.tokenizer_json = "{" + std::string(kModel) + "}";
       files.tokenizer_config = std::string(rest);
       load(files);
       break;
@@ -128,14 +158,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       map(rest);
       break;
     case 5: {
-      files.tokenizer_json = std::string(kPipeline);
-      static const auto tokenizer = kinema::text::load_from_memory(files);
+      static const auto tokenizer = [] {
+        TokenizerFiles fixed;
+        fixed.tokenizer_json = std::string(kPipeline);
+        return kinema::text::load_from_memory(fixed);
+      }();
       use(*tokenizer, rest);
       break;
     }
     default:
-      files.tokenizer_json = std::string(rest);
-      load(files);
+      read_part(kind - 6, rest);
   }
   return 0;
 }
