@@ -16,15 +16,42 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "core/tensor/tensor.h"
+#include "vae/autoencoder.h"
 
 namespace kinema::vae {
+
+/// Memory of the caches of one stream: tensors up to a limit, beyond it pages of a temporary file
+/// (CPU only; caches on a GPU stay there).
+class StateStore {
+ public:
+  explicit StateStore(StateMemory memory = {}) : memory_(std::move(memory)) {}
+
+  /// An uninitialised channels-last cache [B, C, n, H, W]. Throws kOutput [output.unwritable],
+  /// kDiskFull [disk_full].
+  [[nodiscard]] Tensor allocate(at::IntArrayRef shape, const at::TensorOptions& options);
+  /// Takes the pages of a cache in the file out of memory until they are needed.
+  void put_away(const Tensor& cache) const;
+
+  [[nodiscard]] std::int64_t memory_bytes() const noexcept { return memory_bytes_; }
+  [[nodiscard]] std::int64_t file_bytes() const noexcept { return file_bytes_; }
+
+ private:
+  StateMemory memory_;
+  std::int64_t memory_bytes_ = 0;
+  std::int64_t file_bytes_ = 0;
+  std::vector<const void*> in_file_;
+};
 
 struct TimeState {
   Tensor cache;             ///< [B, C, n, H, W] last inputs, owned (never a view of a chunk)
   std::int64_t chunks = 0;  ///< passes this layer has finished
   bool compact = false;     ///< keep fp32 inputs as bf16
+  std::shared_ptr<StateStore> store = std::make_shared<StateStore>();
 
   [[nodiscard]] bool started() const noexcept { return chunks > 0; }
 };
@@ -33,7 +60,9 @@ class StreamState {
  public:
   /// @param compact  caches keep fp32 inputs as bf16: half the memory, and past frames reach later
   ///                 ones with 8 bits of mantissa, so chunks are no longer exactly the one shot.
-  explicit StreamState(bool compact = false) noexcept : compact_(compact) {}
+  /// @param store    null: all in memory.
+  explicit StreamState(bool compact = false, std::shared_ptr<StateStore> store = nullptr)
+      : compact_(compact), store_(store ? std::move(store) : std::make_shared<StateStore>()) {}
 
   /// Starts a pass: next() begins with the first layer again.
   void begin_chunk() noexcept { position_ = 0; }
@@ -47,13 +76,14 @@ class StreamState {
   void reset() noexcept;
 
   [[nodiscard]] std::size_t num_layers() const noexcept { return layers_.size(); }
-  /// Memory held by the caches.
+  /// Size of the caches, wherever they are.
   [[nodiscard]] std::int64_t num_bytes() const;
 
  private:
   std::deque<TimeState> layers_;
   std::size_t position_ = 0;
   bool compact_;
+  std::shared_ptr<StateStore> store_;
 };
 
 /// The state of the next layer, or null for one shot.
