@@ -223,6 +223,7 @@ Json measure_video(const Arguments& arguments) {
       marks.push_back({{"frames", made},
                        {"seconds", seconds_since(start)},
                        {"peak_resident_gb", peak_resident_gb()}});
+      std::cerr << marks.back().dump() << "\n";
     }
   };
   std::int64_t state_bytes = 0;
