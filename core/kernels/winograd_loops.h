@@ -18,6 +18,7 @@ constexpr std::int64_t kPanel = 2 * kLanes;
 constexpr std::int64_t kPoints = 36;
 constexpr std::int64_t kTileRows = 6;             ///< tiles per micro kernel
 constexpr std::int64_t kRun = kWinogradChannels;  ///< products summed at a stretch
+constexpr std::int64_t kGroup = 4 * kRun;
 
 inline Vec load(const float* from) {
   Vec v;
@@ -33,14 +34,6 @@ inline Vec load(const std::uint16_t* from) {
   Vec v;
   __builtin_memcpy(&v, &bits, sizeof(v));
   return v;
-}
-
-inline Wide widen(Vec v) {
-  return __builtin_convertvector(v, Wide);
-}
-
-inline Vec narrow(Wide v) {
-  return __builtin_convertvector(v, Vec);
 }
 
 inline void store(float* to, Vec v) {
@@ -109,9 +102,10 @@ void filter_panels(const WinogradConv& conv,
         const float* source = weight + (((panel * kPanel + o) * conv.taps + t) * 9) * in + c;
         Wide half[6][3];
         for (int j = 0; j < 3; ++j) {
-          const Wide g[3] = {widen(load(source + j * in)),
-                             widen(load(source + (3 + j) * in)),
-                             widen(load(source + (6 + j) * in))};
+          Wide g[3];
+          for (int k = 0; k < 3; ++k) {
+            g[k] = __builtin_convertvector(load(source + (3 * k + j) * in), Wide);
+          }
           Wide points[6];
           transform_filter(g, points);
           for (int i = 0; i < 6; ++i) {
@@ -122,7 +116,7 @@ void filter_panels(const WinogradConv& conv,
           Wide points[6];
           transform_filter(half[i], points);
           for (int j = 0; j < 6; ++j) {
-            columns[6 * i + j][o] = narrow(points[j]);
+            columns[6 * i + j][o] = __builtin_convertvector(points[j], Vec);
           }
         }
       }
@@ -197,30 +191,40 @@ void transform_picture(const WinogradConv& conv,
   }
 }
 
-/// products[6 tiles][panel] of one point: sum over taps and channels, in runs of kRun that are
-/// added up, which loses fewer digits than one long sum.
+/// products[6 tiles][panel] of one point: sum over taps and channels. Runs of kRun products are
+/// added up in groups, and the groups to the result: one long sum would lose several times as many
+/// digits.
 inline void micro_kernel(const float* const* inputs,  // one per tap, 6 rows of I
                          std::int64_t taps,
                          std::int64_t in,
                          const float* filter,
                          float* products,
                          std::int64_t out) {
-  for (std::int64_t run = 0; run < taps * in; run += kRun) {
-    const float* const source = inputs[run / in] + run % in;
-    Vec sum[kTileRows][2] = {};
-    for (std::int64_t c = 0; c < kRun; ++c, filter += kPanel) {
-      const Vec b0 = load(filter);
-      const Vec b1 = load(filter + kLanes);
+  const std::int64_t depth = taps * in;
+  for (std::int64_t group = 0; group < depth; group += kGroup) {
+    const std::int64_t end = group + kGroup < depth ? group + kGroup : depth;
+    Vec total[kTileRows][2] = {};
+    for (std::int64_t run = group; run < end; run += kRun) {
+      const float* const source = inputs[run / in] + run % in;
+      Vec sum[kTileRows][2] = {};
+      for (std::int64_t c = 0; c < kRun; ++c, filter += kPanel) {
+        const Vec b0 = load(filter);
+        const Vec b1 = load(filter + kLanes);
+        for (int r = 0; r < kTileRows; ++r) {
+          const Vec x = splat(source[r * in + c]);
+          sum[r][0] += x * b0;
+          sum[r][1] += x * b1;
+        }
+      }
       for (int r = 0; r < kTileRows; ++r) {
-        const Vec x = splat(source[r * in + c]);
-        sum[r][0] += x * b0;
-        sum[r][1] += x * b1;
+        total[r][0] += sum[r][0];
+        total[r][1] += sum[r][1];
       }
     }
     for (int r = 0; r < kTileRows; ++r) {
       float* const to = products + r * out;
-      store(to, run == 0 ? sum[r][0] : sum[r][0] + load(to));
-      store(to + kLanes, run == 0 ? sum[r][1] : sum[r][1] + load(to + kLanes));
+      store(to, group == 0 ? total[r][0] : total[r][0] + load(to));
+      store(to + kLanes, group == 0 ? total[r][1] : total[r][1] + load(to + kLanes));
     }
   }
 }
