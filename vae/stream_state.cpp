@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vae/stream_state.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <utility>
 
@@ -13,29 +12,30 @@
 
 namespace kinema::vae {
 
-Tensor StateStore::allocate(at::IntArrayRef shape, const at::TensorOptions& options) {
+void StateStore::allocate(TimeState& state,
+                          at::IntArrayRef shape,
+                          const at::TensorOptions& options) {
   const auto bytes =
       c10::multiply_integers(shape) * static_cast<std::int64_t>(options.dtype().itemsize());
   if (!options.device().is_cpu() || memory_bytes_ + bytes <= memory_.max_bytes) {
     memory_bytes_ += bytes;
-    return at::empty(shape, options, c10::MemoryFormat::ChannelsLast3d);
+    state.pages.reset();
+    state.cache = at::empty(shape, options, c10::MemoryFormat::ChannelsLast3d);
+    return;
   }
-  const auto pages = map_scratch(memory_.folder, static_cast<std::size_t>(bytes));
-  file_bytes_ += bytes;
-  in_file_.push_back(pages.get());
+  state.pages = map_scratch(memory_.folder, static_cast<std::size_t>(bytes));
   // Memory order B, T, H, W, C.
-  return at::from_blob(
-             pages.get(),
-             {shape[0], shape[2], shape[3], shape[4], shape[1]},
-             [pages](void* /*data*/) {},
-             options)
-      .permute({0, 4, 1, 2, 3});
+  state.cache = at::from_blob(
+                    state.pages.get(),
+                    {shape[0], shape[2], shape[3], shape[4], shape[1]},
+                    [pages = state.pages](void* /*data*/) {},
+                    options)
+                    .permute({0, 4, 1, 2, 3});
 }
 
-void StateStore::put_away(const Tensor& cache) const {
-  void* const data = cache.defined() ? cache.mutable_data_ptr() : nullptr;
-  if (std::find(in_file_.begin(), in_file_.end(), data) != in_file_.end()) {
-    drop_scratch(static_cast<std::byte*>(data), cache.nbytes());
+void TimeState::put_away() const {
+  if (pages != nullptr) {
+    drop_scratch(pages.get(), cache.nbytes());
   }
 }
 
@@ -48,9 +48,10 @@ TimeState& StreamState::next() {
   return layers_[position_++];
 }
 
-void StreamState::reset() noexcept {
+void StreamState::reset() {
   layers_.clear();
   position_ = 0;
+  store_ = std::make_shared<StateStore>(store_->memory());
 }
 
 std::int64_t StreamState::num_bytes() const {

@@ -25,26 +25,23 @@
 
 namespace kinema::vae {
 
+struct TimeState;
+
 /// Memory of the caches of one stream: tensors up to a limit, beyond it pages of a temporary file
 /// (CPU only; caches on a GPU stay there).
 class StateStore {
  public:
   explicit StateStore(StateMemory memory = {}) : memory_(std::move(memory)) {}
 
-  /// An uninitialised channels-last cache [B, C, n, H, W]. Throws kOutput [output.unwritable],
-  /// kDiskFull [disk_full].
-  [[nodiscard]] Tensor allocate(at::IntArrayRef shape, const at::TensorOptions& options);
-  /// Takes the pages of a cache in the file out of memory until they are needed.
-  void put_away(const Tensor& cache) const;
+  /// Gives `state` an uninitialised channels-last cache [B, C, n, H, W]. Throws kOutput
+  /// [output.unwritable], kDiskFull [disk_full].
+  void allocate(TimeState& state, at::IntArrayRef shape, const at::TensorOptions& options);
 
-  [[nodiscard]] std::int64_t memory_bytes() const noexcept { return memory_bytes_; }
-  [[nodiscard]] std::int64_t file_bytes() const noexcept { return file_bytes_; }
+  [[nodiscard]] const StateMemory& memory() const noexcept { return memory_; }
 
  private:
   StateMemory memory_;
   std::int64_t memory_bytes_ = 0;
-  std::int64_t file_bytes_ = 0;
-  std::vector<const void*> in_file_;
 };
 
 struct TimeState {
@@ -52,8 +49,11 @@ struct TimeState {
   std::int64_t chunks = 0;  ///< passes this layer has finished
   bool compact = false;     ///< keep fp32 inputs as bf16
   std::shared_ptr<StateStore> store = std::make_shared<StateStore>();
+  std::shared_ptr<std::byte> pages{};  ///< of a cache in the file
 
   [[nodiscard]] bool started() const noexcept { return chunks > 0; }
+  /// Takes a cache in the file out of memory until it is needed.
+  void put_away() const;
 };
 
 class StreamState {
@@ -73,7 +73,7 @@ class StreamState {
   [[nodiscard]] std::size_t position() const noexcept { return position_; }
   void rewind(std::size_t position) noexcept { position_ = position; }
   /// Forgets everything: the next chunk starts a new clip.
-  void reset() noexcept;
+  void reset();
 
   [[nodiscard]] std::size_t num_layers() const noexcept { return layers_.size(); }
   /// Size of the caches, wherever they are.
