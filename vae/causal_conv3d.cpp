@@ -81,11 +81,10 @@ void remember(const Tensor& past, const Tensor& present, std::int64_t keep, Time
     const auto s = present.sizes();
     const bool narrows = state->compact && present.scalar_type() == at::kFloat;
     const auto dtype = narrows ? at::kBFloat16 : present.scalar_type();
-    state->cache =
-        state->store->allocate({s[0], s[1], keep, s[3], s[4]}, present.options().dtype(dtype));
+    state->store->allocate(*state, {s[0], s[1], keep, s[3], s[4]}, present.options().dtype(dtype));
   }
   shift_into(state->cache, past, present, keep);
-  state->store->put_away(state->cache);
+  state->put_away();
 }
 
 /// Whether to remember what frames contribute instead of the frames: the layer has few outputs, so
