@@ -79,7 +79,8 @@ Posterior encode_clip(const Codec& codec, const Tensor& video_BCFHW, const Encod
   const std::int64_t frames = video_BCFHW.size(2);
   const TimePlan plan = plan_time(
       codec, Direction::kEncode, frames, options.tiling, options.segments, options.frames_per_step);
-  StepRunner runner(codec, Direction::kEncode, options.tiling, options.compact_state);
+  StepRunner runner(
+      codec, Direction::kEncode, options.tiling, options.compact_state, options.state_memory);
   TimeJoiner joiner(plan.join);
   std::vector<Tensor> moments;
   const auto keep = [&moments](Tensor part) {
@@ -108,7 +109,8 @@ void decode_clip(const Codec& codec,
                                   options.tiling,
                                   options.segments,
                                   options.latents_per_step);
-  StepRunner runner(codec, Direction::kDecode, options.tiling, options.compact_state);
+  StepRunner runner(
+      codec, Direction::kDecode, options.tiling, options.compact_state, options.state_memory);
   TimeJoiner joiner(plan.join);
   std::int64_t left = options.num_frames.value_or(codec.video_frames(latents));
   const auto hand_on = [&](Tensor part) {

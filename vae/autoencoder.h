@@ -28,6 +28,8 @@ namespace kinema::vae {
 
 class Codec;
 
+enum class Direction { kEncode, kDecode };
+
 /// How a model treats time. What is not `kStream` or `kPerFrame` is defined by its cuts.
 enum class TimeMode {
   kPerFrame,     ///< an image model: every frame on its own
@@ -80,6 +82,13 @@ struct SegmentOptions {
   Merge merge = Merge::kDropFirst;
 };
 
+/// Where a stream keeps the past that its layers need, which for large pictures is most of the
+/// memory: 12 GB for VidVAE at 1280 x 720 in fp32.
+struct StateMemory {
+  std::int64_t max_bytes = std::int64_t{4} << 30;  ///< in memory; the rest is in a temporary file
+  std::string folder{};  ///< of that file; empty: the system's temporary folder
+};
+
 struct EncodeOptions {
   std::optional<TilingOptions> tiling{};
   std::optional<SegmentOptions> segments{};
@@ -91,6 +100,7 @@ struct EncodeOptions {
   /// Streaming models of fp32: remember past frames as bf16, which halves that memory (most of the
   /// memory of large pictures) and costs exactness: about 0.4 % of what past frames contribute.
   bool compact_state = false;
+  StateMemory state_memory{};
 };
 
 struct DecodeOptions {
@@ -98,6 +108,7 @@ struct DecodeOptions {
   std::optional<SegmentOptions> segments{};
   std::int64_t latents_per_step = 1;  ///< as frames_per_step
   bool compact_state = false;         ///< as in EncodeOptions
+  StateMemory state_memory{};         ///< as in EncodeOptions
   /// Frames wanted; the rest of what the latents stand for is cut. Needed where padding was added.
   std::optional<std::int64_t> num_frames{};
 };

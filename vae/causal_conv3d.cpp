@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
@@ -80,11 +81,48 @@ void remember(const Tensor& past, const Tensor& present, std::int64_t keep, Time
     const auto s = present.sizes();
     const bool narrows = state->compact && present.scalar_type() == at::kFloat;
     const auto dtype = narrows ? at::kBFloat16 : present.scalar_type();
-    state->cache = at::empty({s[0], s[1], keep, s[3], s[4]},
-                             present.options().dtype(dtype),
-                             c10::MemoryFormat::ChannelsLast3d);
+    state->store->allocate(*state, {s[0], s[1], keep, s[3], s[4]}, present.options().dtype(dtype));
   }
   shift_into(state->cache, past, present, keep);
+  state->put_away();
+}
+
+/// Whether to remember what frames contribute instead of the frames: the layer has few outputs, so
+/// that is much less. fp32 only, since the products are rounded before they are added.
+bool remembers_products(const nn::Conv3dImpl& conv) {
+  const Tensor& weight = conv.weight;
+  return conv.options().stride[0] == 1 && weight.size(2) > 1 &&
+         weight.size(2) * weight.size(0) <= weight.size(1) && weight.scalar_type() == at::kFloat;
+}
+
+/// The convolution as a sum over taps: the products of all taps with each frame, [B, taps O, T, H,
+/// W], shifted against each other and added up.
+Tensor convolve_by_products(const Tensor& x,
+                            const nn::Conv3dImpl& conv,
+                            TimePadding padding,
+                            TimeState* state,
+                            const Tensor& addend) {
+  const auto w = conv.weight.sizes();
+  const Tensor stacked =
+      conv.weight.permute({2, 0, 1, 3, 4}).reshape({w[2] * w[0], w[1], w[3], w[4]});
+  const std::array<std::int64_t, 2> stride = {conv.options().stride[1], conv.options().stride[2]};
+  const std::array<std::int64_t, 2> border = {conv.options().padding[1], conv.options().padding[2]};
+  const Tensor products =
+      nn::unfold_frames(at::conv2d(nn::fold_frames(x), stacked, {}, stride, border), x.size(0));
+  const TimeShape shape = time_shape(conv, padding);
+  const Tensor all = extend_time(products, shape.left, shape.keep, padding, state);
+  const std::int64_t frames = all.size(2) - (w[2] - 1);
+  const auto of_tap = [&](std::int64_t tap) {
+    return all.narrow(1, tap * w[0], w[0]).narrow(2, tap, frames);
+  };
+  Tensor y = of_tap(0) + of_tap(1);
+  for (std::int64_t tap = 2; tap < w[2]; ++tap) {
+    y = nn::add_consume(std::move(y), of_tap(tap));
+  }
+  if (conv.bias.defined()) {
+    y = nn::add_consume(std::move(y), conv.bias.view({1, w[0], 1, 1, 1}));
+  }
+  return nn::channels_last(addend.defined() ? nn::add_consume(std::move(y), addend) : y);
 }
 
 /// The convolution of past and x, and the new memory. The past is read in place where possible.
@@ -93,6 +131,9 @@ Tensor convolve(const Tensor& x,
                 TimePadding padding,
                 TimeState* state,
                 Tensor addend) {
+  if (remembers_products(conv)) {
+    return convolve_by_products(x, conv, padding, state, addend);
+  }
   const TimeShape shape = time_shape(conv, padding);
   const Tensor past = past_of(x, shape, padding, state);
   const bool same_size = conv.options().stride == std::array<std::int64_t, 3>{1, 1, 1} &&

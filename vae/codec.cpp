@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 
 #include "core/base/error.h"
+#include "core/nn/conv.h"
+#include "core/tensor/load_weights.h"
 
 namespace kinema::vae {
 namespace {
@@ -40,19 +42,6 @@ TileAxis axis_of(std::int64_t tile_pixels,
   const std::int64_t latents = tile / ratio;
   const auto shared = std::llround(static_cast<double>(latents) * overlap);
   return tile_axis(latents, std::min<std::int64_t>(shared, latents - 1), ratio, encoding);
-}
-
-std::optional<TilePlan> default_tiles(const AutoencoderInfo& info,
-                                      const TilingOptions& options,
-                                      std::int64_t rows,
-                                      std::int64_t columns,
-                                      bool encoding) {
-  const TilePlan plan = {axis_of(options.tile_rows, options, info.spatial_ratio, encoding),
-                         axis_of(options.tile_columns, options, info.spatial_ratio, encoding)};
-  if (rows <= plan.rows.tile && columns <= plan.columns.tile) {
-    return std::nullopt;
-  }
-  return plan;
 }
 
 }  // namespace
@@ -109,16 +98,31 @@ TileAxis tile_axis_from_factor(std::int64_t tile_pixels,
   return tile_axis(tile_pixels / ratio, whole, ratio, encoding);
 }
 
-std::optional<TilePlan> Codec::encode_tiles(const TilingOptions& options,
-                                            std::int64_t rows,
-                                            std::int64_t columns) const {
-  return default_tiles(info(), options, rows, columns, true);
+void load_codec_weights(torch::nn::Module& network,
+                        const io::Checkpoint& checkpoint,
+                        const tensor::KeyMap& keymap,
+                        const tensor::Place& place) {
+  const tensor::LoadReport report = tensor::load_weights(
+      network,
+      checkpoint,
+      keymap,
+      {.dtype = place.dtype, .zero_copy = true, .device = place.device, .place = "vae.weights"});
+  if (report.num_mapped_bytes == 0) {
+    nn::use_channels_last_weights(network);
+  }
 }
 
-std::optional<TilePlan> Codec::decode_tiles(const TilingOptions& options,
-                                            std::int64_t rows,
-                                            std::int64_t columns) const {
-  return default_tiles(info(), options, rows, columns, false);
+std::optional<TilePlan> Codec::tiles(Direction direction,
+                                     const TilingOptions& options,
+                                     std::int64_t rows,
+                                     std::int64_t columns) const {
+  const bool encoding = direction == Direction::kEncode;
+  const TilePlan plan = {axis_of(options.tile_rows, options, info().spatial_ratio, encoding),
+                         axis_of(options.tile_columns, options, info().spatial_ratio, encoding)};
+  if (rows <= plan.rows.tile && columns <= plan.columns.tile) {
+    return std::nullopt;
+  }
+  return plan;
 }
 
 }  // namespace kinema::vae

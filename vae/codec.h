@@ -14,11 +14,18 @@
 
 #include "core/base/json.h"
 #include "core/base/log.h"
+#include "core/io/checkpoint.h"
+#include "core/tensor/keymap.h"
 #include "core/tensor/place.h"
 #include "core/tensor/tensor.h"
 #include "vae/autoencoder.h"
+#include "vae/memory_ledger.h"
 #include "vae/stream_state.h"
 #include "vae/tiling.h"
+
+namespace torch::nn {
+class Module;
+}  // namespace torch::nn
 
 namespace kinema::vae {
 
@@ -81,18 +88,24 @@ class Codec {
   [[nodiscard]] virtual Tensor decode_step(const Tensor& z_BCTHW,
                                            StreamState& state,
                                            const StepContext& step) const = 0;
+  /// Books what one step allocates and computes, without computing. @param input  pixels or latents
+  /// of the step.  @param is_first  the step starts its clip.  @return the moments or pixels.
+  [[nodiscard]] virtual Live book_step(Ledger& ledger,
+                                       Direction direction,
+                                       const Live& input,
+                                       bool is_first) const = 0;
+  /// The whole network.
+  [[nodiscard]] virtual const torch::nn::Module& network() const noexcept = 0;
   /// What comes after the tiles of a step are joined (Wan clamps). May work in place.
   [[nodiscard]] virtual Tensor finish_pixels(Tensor pixels_BCFHW) const { return pixels_BCFHW; }
 
   /// Tiles for pictures of rows x columns (pixels when encoding, latents when decoding), or nothing
   /// where the picture is small enough to stay whole. Throws kInvalidArgument [vae.tiling]. The
   /// default is plan_tiles() of 512 pixels and overlap 0.25.
-  [[nodiscard]] virtual std::optional<TilePlan> encode_tiles(const TilingOptions& options,
-                                                             std::int64_t rows,
-                                                             std::int64_t columns) const;
-  [[nodiscard]] virtual std::optional<TilePlan> decode_tiles(const TilingOptions& options,
-                                                             std::int64_t rows,
-                                                             std::int64_t columns) const;
+  [[nodiscard]] virtual std::optional<TilePlan> tiles(Direction direction,
+                                                      const TilingOptions& options,
+                                                      std::int64_t rows,
+                                                      std::int64_t columns) const;
   /// Windows in time that go with the reference tiling (Open-Sora-Plan 1.1, 1.2): steps of `size`
   /// that overlap by one and drop their first output, each from a fresh state. 0: none.
   [[nodiscard]] virtual std::int64_t rollback_window(const TilingOptions& /*options*/,
@@ -116,12 +129,24 @@ class Codec {
                                              std::int64_t ratio,
                                              bool encoding);
 
+/// Fills a network for inference: where dtype and device allow it, the weights stay in the mapped
+/// file and are READ ONLY; else they are channels-last. Throws what tensor::load_weights() throws.
+void load_codec_weights(torch::nn::Module& network,
+                        const io::Checkpoint& checkpoint,
+                        const tensor::KeyMap& keymap,
+                        const tensor::Place& place);
+
 /// What a load function gets: the parsed config.json and where to put the model.
 struct CodecSource {
   std::string folder;  ///< of the weights, or their file: what io::Checkpoint::open() takes
   Json config;
   tensor::Place place{};
+  bool has_weights = true;  ///< false: a codec that can only be asked, not run
 };
+
+/// The codec of the class that the config names. Throws kBadCheckpoint [vae.class] and what the
+/// load functions throw.
+[[nodiscard]] std::unique_ptr<Codec> load_codec(const CodecSource& source, Logger& logger);
 
 // One per architecture.
 [[nodiscard]] std::unique_ptr<Codec> load_sd_vae(const CodecSource& source, Logger& logger);

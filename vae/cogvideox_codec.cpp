@@ -9,9 +9,10 @@
 
 #include "core/base/error.h"
 #include "core/io/checkpoint.h"
-#include "core/tensor/load_weights.h"
 #include "vae/cogvideox_vae.h"
 #include "vae/config_checks.h"
+#include "vae/memory_networks.h"
+#include "vae/network_codec.h"
 
 namespace kinema::vae {
 namespace {
@@ -59,17 +60,16 @@ void check_block_types(JsonReader& reader,
   }
 }
 
-class CogVideoXCodec final : public Codec {
+class CogVideoXCodec final : public NetworkCodec<CogVideoXVae> {
  public:
   CogVideoXCodec(CogVideoXVaeConfig config, CogVideoXVae module, const tensor::Place& place)
-      : config_(std::move(config)), module_(std::move(module)) {
+      : NetworkCodec(std::move(module), place), config_(std::move(config)) {
     info_.family = "cogvideox";
     info_.time_mode = TimeMode::kFixedChunks;
     info_.temporal_ratio = std::int64_t{1} << config_.num_time_blocks();
     info_.spatial_ratio = config_.spatial_ratio();
     info_.image_channels = config_.in_channels;
     info_.latent_channels = config_.latent_channels;
-    info_.num_parameters = count_parameters(*module_);
     const auto channels = static_cast<std::size_t>(config_.latent_channels);
     info_.latent_shift.assign(channels, config_.shift_factor.value_or(0.0));
     info_.latent_scale.assign(channels, config_.scaling_factor);
@@ -77,10 +77,8 @@ class CogVideoXCodec final : public Codec {
       info_.latent_shift[c] = config_.latents_mean[c];
       info_.latent_scale[c] = config_.scaling_factor / config_.latents_std[c];
     }
-    info_.place = place;
   }
 
-  [[nodiscard]] const AutoencoderInfo& info() const noexcept override { return info_; }
   [[nodiscard]] StepRule encode_rule() const override { return cogvideox_encode_rule(); }
   [[nodiscard]] StepRule decode_rule() const override { return cogvideox_decode_rule(); }
 
@@ -97,33 +95,18 @@ class CogVideoXCodec final : public Codec {
     });
   }
 
-  [[nodiscard]] Tensor encode_step(const Tensor& x_BCFHW,
-                                   StreamState& state,
-                                   const StepContext& /*step*/) const override {
-    return module_->encode(x_BCFHW, &state);
-  }
-  [[nodiscard]] Tensor decode_step(const Tensor& z_BCTHW,
-                                   StreamState& state,
-                                   const StepContext& /*step*/) const override {
-    return module_->decode(z_BCTHW, &state);
+  [[nodiscard]] Live book_step(Ledger& ledger,
+                               Direction direction,
+                               const Live& input,
+                               bool /*is_first*/) const override {
+    return book_network(config_, ledger, direction, input);
   }
 
-  [[nodiscard]] std::optional<TilePlan> encode_tiles(const TilingOptions& options,
-                                                     std::int64_t rows,
-                                                     std::int64_t columns) const override {
-    return tiles(options, rows, columns, true);
-  }
-  [[nodiscard]] std::optional<TilePlan> decode_tiles(const TilingOptions& options,
-                                                     std::int64_t rows,
-                                                     std::int64_t columns) const override {
-    return tiles(options, rows, columns, false);
-  }
-
- private:
-  [[nodiscard]] std::optional<TilePlan> tiles(const TilingOptions& options,
+  [[nodiscard]] std::optional<TilePlan> tiles(Direction direction,
+                                              const TilingOptions& options,
                                               std::int64_t rows,
-                                              std::int64_t columns,
-                                              bool encoding) const {
+                                              std::int64_t columns) const override {
+    const bool encoding = direction == Direction::kEncode;
     const auto axis = [&](std::int64_t wanted, std::int64_t sample, double overlap) {
       return tile_axis_from_factor(wanted > 0 ? wanted : sample / 2,
                                    options.overlap >= 0.0 ? options.overlap : overlap,
@@ -138,9 +121,8 @@ class CogVideoXCodec final : public Codec {
     return plan;
   }
 
+ private:
   CogVideoXVaeConfig config_;
-  CogVideoXVae module_;
-  AutoencoderInfo info_;
 };
 
 }  // namespace
@@ -260,18 +242,9 @@ std::unique_ptr<Codec> make_cogvideox_codec(const CogVideoXVaeConfig& config,
 std::unique_ptr<Codec> load_cogvideox_vae(const CodecSource& source, Logger& logger) {
   const CogVideoXVaeConfig config =
       CogVideoXVaeConfig::from_json(source.config, source.folder + "/config.json", logger);
-  const io::Checkpoint checkpoint = io::Checkpoint::open(source.folder);
   CogVideoXVae module(config, nn::ParameterOptions{.dtype = source.place.dtype, .deferred = true});
-  // fp32 weights stay in the mapped file: nothing writes to them.
-  const tensor::LoadReport report = tensor::load_weights(*module,
-                                                         checkpoint,
-                                                         {},
-                                                         {.dtype = source.place.dtype,
-                                                          .zero_copy = true,
-                                                          .device = source.place.device,
-                                                          .place = kPlace});
-  if (report.num_mapped_bytes == 0) {
-    nn::use_channels_last_weights(*module);
+  if (source.has_weights) {
+    load_codec_weights(*module, io::Checkpoint::open(source.folder), {}, source.place);
   }
   return make_cogvideox_codec(config, std::move(module), source.place);
 }

@@ -32,12 +32,16 @@ ResBlock2dImpl::ResBlock2dImpl(const ResBlockOptions& o, const nn::ParameterOpti
 }
 
 Tensor ResBlock2dImpl::forward(Tensor x_NCHW) const {
-  Tensor h = conv1_->forward(norm1_->forward_silu(x_NCHW));
-  if (!shortcut_.is_empty()) {
-    x_NCHW = shortcut_->forward(x_NCHW);
-  }
-  h = norm2_->forward_silu_consume(std::move(h), nn::NormScope::kFrame);
-  return conv2_->forward_add(h, std::move(x_NCHW));
+  constexpr auto kFrame = nn::NormScope::kFrame;
+  // Where x is not the shortcut itself, the norm may work in place.
+  const bool widens = !shortcut_.is_empty();
+  Tensor shortcut = widens ? shortcut_->forward(x_NCHW) : x_NCHW;
+  Tensor h = widens ? norm1_->forward_silu_consume(std::move(x_NCHW), kFrame)
+                    : norm1_->forward_silu(x_NCHW);
+  x_NCHW.reset();
+  h = conv1_->forward(h);
+  h = norm2_->forward_silu_consume(std::move(h), kFrame);
+  return conv2_->forward_add(h, std::move(shortcut));
 }
 
 Downsample2dImpl::Downsample2dImpl(std::int64_t channels, const nn::ParameterOptions& parameters)

@@ -35,6 +35,8 @@ std::string class_of(const Json& config) {
   return "";
 }
 
+}  // namespace
+
 std::unique_ptr<Codec> load_codec(const CodecSource& source, Logger& logger) {
   const std::string name = class_of(source.config);
   if (name == "AutoencoderKL") {
@@ -59,8 +61,6 @@ std::unique_ptr<Codec> load_codec(const CodecSource& source, Logger& logger) {
                .expected = std::string("an autoencoder of class ") + kKnownClasses,
                .got = name.empty() ? "no class name" : name});
 }
-
-}  // namespace
 
 std::unique_ptr<Autoencoder> Autoencoder::load(const std::string& folder,
                                                const tensor::Place& place,

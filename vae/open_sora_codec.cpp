@@ -8,8 +8,8 @@
 
 #include "core/base/error.h"
 #include "core/io/checkpoint.h"
-#include "core/tensor/load_weights.h"
 #include "vae/config_checks.h"
+#include "vae/memory_networks.h"
 #include "vae/open_sora_vae.h"
 
 namespace kinema::vae {
@@ -121,6 +121,14 @@ class OpenSoraCodec final : public Codec {
     return module_->decode_frames(
         module_->temporal()->decode(z_BCTHW, frames_of_step(z_BCTHW.size(2), step)));
   }
+
+  [[nodiscard]] Live book_step(Ledger& ledger,
+                               Direction direction,
+                               const Live& input,
+                               bool /*is_first*/) const override {
+    return book_network(module_->config(), ledger, direction, input);
+  }
+  [[nodiscard]] const torch::nn::Module& network() const noexcept override { return *module_; }
 
  private:
   [[nodiscard]] std::optional<std::int64_t> micro_frames() const {
@@ -309,11 +317,8 @@ void OpenSoraVaeConfig::validate(const std::string& subject) const {
 OpenSoraVae load_open_sora_network(const std::string& folder,
                                    const OpenSoraVaeConfig& config,
                                    const tensor::Place& place) {
-  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
   OpenSoraVae module(config, nn::ParameterOptions{.dtype = place.dtype, .deferred = true});
-  tensor::load_weights(
-      *module, checkpoint, {}, {.dtype = place.dtype, .device = place.device, .place = kPlace});
-  nn::use_channels_last_weights(*module);
+  load_codec_weights(*module, io::Checkpoint::open(folder), {}, place);
   return module;
 }
 
@@ -324,8 +329,12 @@ std::unique_ptr<Codec> make_open_sora_codec(OpenSoraVae module, const tensor::Pl
 std::unique_ptr<Codec> load_open_sora_vae(const CodecSource& source, Logger& logger) {
   const OpenSoraVaeConfig config =
       OpenSoraVaeConfig::from_json(source.config, source.folder + "/config.json", logger);
-  return make_open_sora_codec(load_open_sora_network(source.folder, config, source.place),
-                              source.place);
+  OpenSoraVae module =
+      source.has_weights
+          ? load_open_sora_network(source.folder, config, source.place)
+          : OpenSoraVae(config,
+                        nn::ParameterOptions{.dtype = source.place.dtype, .deferred = true});
+  return make_open_sora_codec(std::move(module), source.place);
 }
 
 }  // namespace kinema::vae

@@ -88,12 +88,15 @@ OpenSoraResBlockImpl::OpenSoraResBlockImpl(std::int64_t in_channels,
 }
 
 Tensor OpenSoraResBlockImpl::forward(Tensor x_BCTHW) const {
-  Tensor h = norm_silu_conv(x_BCTHW, norm1_, conv1_);
-  if (conv3_) {
-    x_BCTHW = conv3_->forward(x_BCTHW, nullptr);
-  }
-  return conv2_->forward_consume(
-      std::move(h), *norm2_, nn::NormScope::kClip, std::move(x_BCTHW), nullptr);
+  constexpr auto kClip = nn::NormScope::kClip;
+  // Where x is not the shortcut itself, the norm may work in place.
+  const bool widens = !conv3_.is_empty();
+  Tensor shortcut = widens ? conv3_->forward(x_BCTHW, nullptr) : x_BCTHW;
+  Tensor h = widens ? norm1_->forward_silu_consume(std::move(x_BCTHW), kClip)
+                    : norm1_->forward_silu(x_BCTHW, kClip);
+  x_BCTHW.reset();
+  h = conv1_->forward(h, nullptr);
+  return conv2_->forward_consume(std::move(h), *norm2_, kClip, std::move(shortcut), nullptr);
 }
 
 TemporalEncoderImpl::TemporalEncoderImpl(const TemporalVaeConfig& config,

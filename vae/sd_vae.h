@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -66,6 +67,9 @@ class SdVaeImpl final : public torch::nn::Module {
   std::unique_ptr<Parts> parts_;
 };
 TORCH_MODULE(SdVae);
+
+/// A codec around a network whose weights are already there.
+[[nodiscard]] std::unique_ptr<Codec> make_sd_vae_codec(SdVae network, const tensor::Place& place);
 
 /// A checkpoint's tensors, renamed rules included: old attention names, CompVis names (with the
 /// prefix "first_stage_model." or without) whose up levels count backwards, 1x1 convolutions of the

@@ -9,8 +9,8 @@
 
 #include "core/base/error.h"
 #include "core/io/checkpoint.h"
-#include "core/tensor/load_weights.h"
 #include "vae/config_checks.h"
+#include "vae/memory_networks.h"
 #include "vae/sd_vae.h"
 
 namespace kinema::vae {
@@ -138,15 +138,19 @@ class SdVaeCodec final : public Codec {
     return nn::unfold_frames(network_->decode(nn::fold_frames(z_BCTHW)), z_BCTHW.size(0));
   }
 
-  [[nodiscard]] std::optional<TilePlan> encode_tiles(const TilingOptions& options,
-                                                     std::int64_t rows,
-                                                     std::int64_t columns) const override {
-    return Codec::encode_tiles(with_defaults(options), rows, columns);
+  [[nodiscard]] Live book_step(Ledger& ledger,
+                               Direction direction,
+                               const Live& input,
+                               bool /*is_first*/) const override {
+    return book_network(network_->config(), ledger, direction, input);
   }
-  [[nodiscard]] std::optional<TilePlan> decode_tiles(const TilingOptions& options,
-                                                     std::int64_t rows,
-                                                     std::int64_t columns) const override {
-    return Codec::decode_tiles(with_defaults(options), rows, columns);
+  [[nodiscard]] const torch::nn::Module& network() const noexcept override { return *network_; }
+
+  [[nodiscard]] std::optional<TilePlan> tiles(Direction direction,
+                                              const TilingOptions& options,
+                                              std::int64_t rows,
+                                              std::int64_t columns) const override {
+    return Codec::tiles(direction, with_defaults(options), rows, columns);
   }
 
  private:
@@ -243,24 +247,25 @@ SdVaeWeights sd_vae_weights(const io::TensorViews& tensors,
 SdVae load_sd_vae_network(const std::string& folder,
                           const SdVaeConfig& config,
                           const tensor::Place& place) {
-  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
-  const SdVaeWeights weights = sd_vae_weights(checkpoint.tensors, config);
-  SdVae network(config, nn::ParameterOptions{.deferred = true});
-  tensor::load_weights(*network,
-                       weights.tensors,
-                       weights.keymap,
-                       {.dtype = place.dtype,
-                        .device = place.device,
-                        .place = "vae.weights",
-                        .subject = checkpoint.path});
-  nn::use_channels_last_weights(*network);
+  io::Checkpoint checkpoint = io::Checkpoint::open(folder);
+  SdVaeWeights weights = sd_vae_weights(checkpoint.tensors, config);
+  checkpoint.tensors = std::move(weights.tensors);
+  SdVae network(config, nn::ParameterOptions{.dtype = place.dtype, .deferred = true});
+  load_codec_weights(*network, checkpoint, weights.keymap, place);
   return network;
+}
+
+std::unique_ptr<Codec> make_sd_vae_codec(SdVae network, const tensor::Place& place) {
+  return std::make_unique<SdVaeCodec>(std::move(network), place);
 }
 
 std::unique_ptr<Codec> load_sd_vae(const CodecSource& source, Logger& logger) {
   const auto config = SdVaeConfig::from_json(source.config, source.folder + "/config.json", logger);
-  return std::make_unique<SdVaeCodec>(load_sd_vae_network(source.folder, config, source.place),
-                                      source.place);
+  SdVae network =
+      source.has_weights
+          ? load_sd_vae_network(source.folder, config, source.place)
+          : SdVae(config, nn::ParameterOptions{.dtype = source.place.dtype, .deferred = true});
+  return make_sd_vae_codec(std::move(network), source.place);
 }
 
 }  // namespace kinema::vae

@@ -30,7 +30,7 @@ std::int64_t segment_size(const Codec& codec, Direction direction, const Segment
 
 StreamState& StepRunner::state_of(std::size_t tile) {
   while (states_.size() <= tile) {
-    states_.emplace_back(compact_state_);
+    states_.emplace_back(compact_state_, store_);
   }
   return states_[tile];
 }
@@ -45,6 +45,7 @@ Tensor StepRunner::run_one(const Tensor& x_BCTHW, const StepContext& step, Strea
 Tensor StepRunner::run(const Tensor& x_BCTHW, const StepContext& step, bool fresh) {
   if (fresh) {
     states_.clear();
+    store_ = std::make_shared<StateStore>(state_memory_);
   }
   const auto& place = codec_.info().place;
   const Tensor x = x_BCTHW.to(place.device, place.dtype);
@@ -52,12 +53,10 @@ Tensor StepRunner::run(const Tensor& x_BCTHW, const StepContext& step, bool fres
   const std::int64_t columns = x.size(4);
   std::optional<TilePlan> plan;
   if (tiling_.has_value()) {
-    plan = direction_ == Direction::kEncode ? codec_.encode_tiles(*tiling_, rows, columns)
-                                            : codec_.decode_tiles(*tiling_, rows, columns);
+    plan = codec_.tiles(direction_, *tiling_, rows, columns);
   }
   if (!plan.has_value()) {
-    states_.resize(1);
-    const Tensor whole = run_one(x, step, states_.front());
+    const Tensor whole = run_one(x, step, state_of(0));
     return direction_ == Direction::kDecode ? codec_.finish_pixels(whole) : whole;
   }
   const std::int64_t ratio = codec_.info().spatial_ratio;

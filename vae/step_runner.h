@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 
 #include "core/tensor/tensor.h"
@@ -14,18 +15,19 @@
 
 namespace kinema::vae {
 
-enum class Direction { kEncode, kDecode };
-
 class StepRunner {
  public:
   StepRunner(const Codec& codec,
              Direction direction,
              std::optional<TilingOptions> tiling,
-             bool compact_state = false)
+             bool compact_state,
+             StateMemory state_memory)
       : codec_(codec),
         direction_(direction),
         tiling_(std::move(tiling)),
-        compact_state_(compact_state) {}
+        compact_state_(compact_state),
+        state_memory_(std::move(state_memory)),
+        store_(std::make_shared<StateStore>(state_memory_)) {}
 
   /// Moments of frames, or pixels of latents. @param fresh  forget the past first.
   [[nodiscard]] Tensor run(const Tensor& x_BCTHW, const StepContext& step, bool fresh);
@@ -40,6 +42,8 @@ class StepRunner {
   Direction direction_;
   std::optional<TilingOptions> tiling_;
   bool compact_state_;
+  StateMemory state_memory_;
+  std::shared_ptr<StateStore> store_;
   std::deque<StreamState> states_;  ///< one per tile
 };
 

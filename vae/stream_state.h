@@ -16,24 +16,53 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "core/tensor/tensor.h"
+#include "vae/autoencoder.h"
 
 namespace kinema::vae {
+
+struct TimeState;
+
+/// Memory of the caches of one stream: tensors up to a limit, beyond it pages of a temporary file
+/// (CPU only; caches on a GPU stay there).
+class StateStore {
+ public:
+  explicit StateStore(StateMemory memory = {}) : memory_(std::move(memory)) {}
+
+  /// Gives `state` an uninitialised channels-last cache [B, C, n, H, W]. Throws kOutput
+  /// [output.unwritable], kDiskFull [disk_full].
+  void allocate(TimeState& state, at::IntArrayRef shape, const at::TensorOptions& options);
+
+  [[nodiscard]] const StateMemory& memory() const noexcept { return memory_; }
+
+ private:
+  StateMemory memory_;
+  std::int64_t memory_bytes_ = 0;
+};
 
 struct TimeState {
   Tensor cache;             ///< [B, C, n, H, W] last inputs, owned (never a view of a chunk)
   std::int64_t chunks = 0;  ///< passes this layer has finished
   bool compact = false;     ///< keep fp32 inputs as bf16
+  std::shared_ptr<StateStore> store = std::make_shared<StateStore>();
+  std::shared_ptr<std::byte> pages{};  ///< of a cache in the file
 
   [[nodiscard]] bool started() const noexcept { return chunks > 0; }
+  /// Takes a cache in the file out of memory until it is needed.
+  void put_away() const;
 };
 
 class StreamState {
  public:
   /// @param compact  caches keep fp32 inputs as bf16: half the memory, and past frames reach later
   ///                 ones with 8 bits of mantissa, so chunks are no longer exactly the one shot.
-  explicit StreamState(bool compact = false) noexcept : compact_(compact) {}
+  /// @param store    null: all in memory.
+  explicit StreamState(bool compact = false, std::shared_ptr<StateStore> store = nullptr)
+      : compact_(compact), store_(store ? std::move(store) : std::make_shared<StateStore>()) {}
 
   /// Starts a pass: next() begins with the first layer again.
   void begin_chunk() noexcept { position_ = 0; }
@@ -44,16 +73,17 @@ class StreamState {
   [[nodiscard]] std::size_t position() const noexcept { return position_; }
   void rewind(std::size_t position) noexcept { position_ = position; }
   /// Forgets everything: the next chunk starts a new clip.
-  void reset() noexcept;
+  void reset();
 
   [[nodiscard]] std::size_t num_layers() const noexcept { return layers_.size(); }
-  /// Memory held by the caches.
+  /// Size of the caches, wherever they are.
   [[nodiscard]] std::int64_t num_bytes() const;
 
  private:
   std::deque<TimeState> layers_;
   std::size_t position_ = 0;
   bool compact_;
+  std::shared_ptr<StateStore> store_;
 };
 
 /// The state of the next layer, or null for one shot.

@@ -34,11 +34,12 @@ class StepStream {
              Direction direction,
              std::optional<TilingOptions> tiling,
              bool compact_state,
+             StateMemory state_memory,
              std::int64_t per_step,
              std::optional<std::int64_t> total,
              std::optional<std::int64_t> num_frames)
       : rule_(direction == Direction::kEncode ? codec.encode_rule() : codec.decode_rule()),
-        runner_(codec, direction, std::move(tiling), compact_state),
+        runner_(codec, direction, std::move(tiling), compact_state, std::move(state_memory)),
         per_step_(per_step),
         total_(total),
         num_frames_(num_frames) {
@@ -181,6 +182,7 @@ class EncodeStreamImpl final : public EncodeStream {
                Direction::kEncode,
                options.tiling,
                options.compact_state,
+               options.state_memory,
                options.frames_per_step,
                num_frames,
                std::nullopt) {}
@@ -228,6 +230,7 @@ class DecodeStreamImpl final : public DecodeStream {
                Direction::kDecode,
                options.tiling,
                options.compact_state,
+               options.state_memory,
                options.latents_per_step,
                num_latents,
                options.num_frames) {}

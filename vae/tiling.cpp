@@ -23,11 +23,6 @@ std::vector<Span> pairwise_spans(std::int64_t total, const TileAxis& axis) {
   return spans;
 }
 
-std::vector<Span> axis_spans(std::int64_t total, const TileAxis& axis, TileBlend blend) {
-  return blend == TileBlend::kPairwise ? pairwise_spans(total, axis)
-                                       : overlapping_spans(total, axis.tile, axis.tile - axis.step);
-}
-
 /// Weights of the pieces divided by their sum at each position, so that merging is a plain sum.
 std::vector<Tensor> normalised_weights(const std::vector<Span>& spans,
                                        std::int64_t total,
@@ -62,8 +57,8 @@ class TileGrid {
  public:
   TileGrid(const Tensor& x, const TileAxis& rows, const TileAxis& columns, TileBlend blend)
       : x_(x),
-        row_spans_(axis_spans(x.size(3), rows, blend)),
-        column_spans_(axis_spans(x.size(4), columns, blend)) {}
+        row_spans_(tile_spans(x.size(3), rows, blend)),
+        column_spans_(tile_spans(x.size(4), columns, blend)) {}
 
   [[nodiscard]] std::int64_t num_rows() const { return std::ssize(row_spans_); }
   [[nodiscard]] std::int64_t num_columns() const { return std::ssize(column_spans_); }
@@ -228,8 +223,13 @@ Tensor run_tiles(const Tensor& x_BCTHW,
   return joined.narrow(3, 0, out_rows).narrow(4, 0, out_columns);
 }
 
+std::vector<Span> tile_spans(std::int64_t total, const TileAxis& axis, TileBlend blend) {
+  return blend == TileBlend::kPairwise ? pairwise_spans(total, axis)
+                                       : overlapping_spans(total, axis.tile, axis.tile - axis.step);
+}
+
 std::int64_t num_tiles(std::int64_t size, const TileAxis& axis, TileBlend blend) {
-  return std::ssize(axis_spans(size, axis, blend));
+  return std::ssize(tile_spans(size, axis, blend));
 }
 
 }  // namespace kinema::vae

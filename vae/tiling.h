@@ -72,7 +72,11 @@ struct TileAxis {
                                TileBlend blend,
                                const std::function<Tensor(const Tensor&, std::int64_t)>& run);
 
-/// Number of tiles that run_tiles() makes of one axis.
+/// Where the tiles that run_tiles() makes of one axis lie in the input.
+[[nodiscard]] std::vector<Span> tile_spans(std::int64_t total,
+                                           const TileAxis& axis,
+                                           TileBlend blend);
+/// Their number.
 [[nodiscard]] std::int64_t num_tiles(std::int64_t size, const TileAxis& axis, TileBlend blend);
 
 }  // namespace kinema::vae

@@ -50,10 +50,16 @@ class ResBlock3dImpl final : public torch::nn::Module {
     }
   }
 
-  [[nodiscard]] Tensor forward(const Tensor& x, StreamState* stream) const {
-    Tensor h = conv1_->forward(x, *norm1_, scope_, stream);
-    h = conv2_->forward(h, *norm2_, scope_, stream);
-    return nn::add_consume(std::move(h), shortcut_.is_empty() ? x : shortcut_->forward(x, nullptr));
+  /// x is used up when no gradient is wanted.
+  [[nodiscard]] Tensor forward(Tensor x, StreamState* stream) const {
+    // Where x is not the shortcut itself, the norm may work in place.
+    const bool widens = !shortcut_.is_empty();
+    Tensor shortcut = widens ? shortcut_->forward(x, nullptr) : x;
+    Tensor h = widens ? norm1_->forward_silu_consume(std::move(x), scope_)
+                      : norm1_->forward_silu(x, scope_);
+    x.reset();
+    h = conv1_->forward(h, stream);
+    return conv2_->forward_consume(std::move(h), *norm2_, scope_, std::move(shortcut), stream);
   }
 
  private:
@@ -274,12 +280,23 @@ class UpLevelImpl final : public torch::nn::Module {
   }
 
   [[nodiscard]] Tensor forward(Tensor x, StreamState* stream) const {
+    x = forward_blocks(std::move(x), stream);
+    x = forward_space(x, stream);
+    return forward_time(x, stream);
+  }
+
+  [[nodiscard]] Tensor forward_blocks(Tensor x, StreamState* stream) const {
     for (std::size_t j = 0; j < blocks_->size(); ++j) {
       x = blocks_->ptr<ResBlock3dImpl>(j)->forward(std::move(x), stream);
     }
-    if (!up_.is_empty()) {
-      x = up_->forward(x, stream);
-    }
+    return x;
+  }
+
+  [[nodiscard]] Tensor forward_space(const Tensor& x, StreamState* stream) const {
+    return up_.is_empty() ? x : up_->forward(x, stream);
+  }
+
+  [[nodiscard]] Tensor forward_time(const Tensor& x, StreamState* stream) const {
     switch (time_) {
       case TimeUp::kRepeat:
         return repeat_time(x, next_state(stream));
@@ -304,12 +321,16 @@ class UpLevelImpl final : public torch::nn::Module {
 };
 TORCH_MODULE(UpLevel);
 
+/// Frames go one by one only with a stream, and only where chunks are exact.
+bool runs_by_frame(const StreamState* stream, bool is_exact) {
+  return stream != nullptr && is_exact && !c10::GradMode::is_enabled();
+}
+
 /// Runs layers that are causal with stride 1 on one frame after the other, which needs the memory
-/// of one frame instead of the whole chunk. Only with a stream, and only where chunks are exact.
+/// of one frame instead of the whole chunk.
 template <typename Layers>
 Tensor frame_by_frame(const Tensor& x, StreamState* stream, bool allowed, const Layers& layers) {
-  const bool keeps_gradient = c10::GradMode::is_enabled();
-  if (stream == nullptr || !allowed || keeps_gradient || x.size(2) == 1) {
+  if (!runs_by_frame(stream, allowed) || x.size(2) == 1) {
     return layers(x);
   }
   const std::size_t start = stream->position();
@@ -402,22 +423,53 @@ class DecoderImpl final : public torch::nn::Module {
   [[nodiscard]] Tensor forward(const Tensor& latents, StreamState* stream) const {
     Tensor x = conv_in_->forward(latents, stream);
     x = mid_->forward(std::move(x), stream);
+    const std::size_t tail_levels = num_tail_levels();
     std::size_t level = up_->size();
-    const std::size_t last_doubling = num_tail_levels();
-    while (level > last_doubling) {
+    while (level > tail_levels + 1) {
       x = up_->ptr<UpLevelImpl>(--level)->forward(std::move(x), stream);
     }
-    // From here on time keeps its rate: single frames suffice.
+    // From the last doubling on time keeps its rate: single frames suffice.
     const auto tail = [&](Tensor frame) {
-      for (std::size_t l = level; l > 0; --l) {
+      for (std::size_t l = tail_levels; l > 0; --l) {
         frame = up_->ptr<UpLevelImpl>(l - 1)->forward(std::move(frame), stream);
       }
       return conv_out_->forward_consume(std::move(frame), *norm_out_, scope_, {}, stream);
     };
-    return frame_by_frame(std::move(x), stream, streams_, tail);
+    if (level == tail_levels) {
+      return frame_by_frame(std::move(x), stream, streams_, tail);
+    }
+    const auto& doubling = *up_->ptr<UpLevelImpl>(level - 1);
+    x = doubling.forward_blocks(std::move(x), stream);
+    if (!runs_by_frame(stream, streams_)) {
+      return tail(doubling.forward_time(doubling.forward_space(x, stream), stream));
+    }
+    return repeat_through(x, doubling, *stream, tail);
   }
 
  private:
+  /// Each frame in its larger size, then its copies through the rest one after the other: the
+  /// larger frames never exist all at once.
+  template <typename Tail>
+  static Tensor repeat_through(const Tensor& x,
+                               const UpLevelImpl& doubling,
+                               StreamState& stream,
+                               const Tail& tail) {
+    TimeState& repeat = stream.next();
+    const std::size_t start = stream.position();
+    std::vector<Tensor> outputs;
+    for (std::int64_t t = 0; t < x.size(2); ++t) {
+      Tensor frame = doubling.forward_space(x.narrow(2, t, 1), nullptr);
+      if (t > 0 || repeat.started()) {
+        stream.rewind(start);
+        outputs.push_back(tail(frame.clone()));
+      }
+      stream.rewind(start);
+      outputs.push_back(tail(std::move(frame)));
+    }
+    repeat.chunks += 1;
+    return outputs.size() == 1 ? outputs.front() : at::cat(outputs, 2);
+  }
+
   /// Levels below the last one that doubles time.
   [[nodiscard]] std::size_t num_tail_levels() const {
     std::size_t level = 0;

@@ -11,9 +11,10 @@
 #include "core/base/error.h"
 #include "core/io/checkpoint.h"
 #include "core/tensor/keymap.h"
-#include "core/tensor/load_weights.h"
 #include "core/tensor/shape_check.h"
 #include "vae/config_checks.h"
+#include "vae/memory_networks.h"
+#include "vae/network_codec.h"
 #include "vae/vid_vae.h"
 
 namespace kinema::vae {
@@ -110,26 +111,23 @@ void make_identity(Tensor weight) {
   }
 }
 
-class VidVaeCodec final : public Codec {
+class VidVaeCodec final : public NetworkCodec<VidVae> {
  public:
-  VidVaeCodec(VidVae network, const tensor::Place& place) : network_(std::move(network)) {
+  VidVaeCodec(VidVae network, const tensor::Place& place)
+      : NetworkCodec(std::move(network), place) {
     const VidVaeConfig& c = network_->config();
-    info_ = {.family = c.streams_exactly() ? "vidvae" : "osp_causal",
-             .time_mode = c.streams_exactly() ? TimeMode::kStream : TimeMode::kWhole,
-             .temporal_ratio = c.temporal_ratio(),
-             .spatial_ratio = c.spatial_ratio(),
-             .image_channels = c.in_channels,
-             .latent_channels = c.latent_channels,
-             .num_parameters = count_parameters(*network_),
-             .latent_shift = c.shift,
-             .latent_scale = {},
-             .place = place};
+    info_.family = c.streams_exactly() ? "vidvae" : "osp_causal";
+    info_.time_mode = c.streams_exactly() ? TimeMode::kStream : TimeMode::kWhole;
+    info_.temporal_ratio = c.temporal_ratio();
+    info_.spatial_ratio = c.spatial_ratio();
+    info_.image_channels = c.in_channels;
+    info_.latent_channels = c.latent_channels;
+    info_.latent_shift = c.shift;
     for (const double scale : c.scale) {
       info_.latent_scale.push_back(1.0 / scale);
     }
   }
 
-  [[nodiscard]] const AutoencoderInfo& info() const noexcept override { return info_; }
   [[nodiscard]] StepRule encode_rule() const override {
     if (info_.time_mode == TimeMode::kWhole) {
       return {.independent = true, .whole = true};
@@ -152,26 +150,18 @@ class VidVaeCodec final : public Codec {
     return 1 + (latents - 1) * info_.temporal_ratio;
   }
 
-  [[nodiscard]] Tensor encode_step(const Tensor& x_BCFHW,
-                                   StreamState& state,
-                                   const StepContext& /*step*/) const override {
-    return network_->encode(x_BCFHW, stream_of(state));
-  }
-  [[nodiscard]] Tensor decode_step(const Tensor& z_BCTHW,
-                                   StreamState& state,
-                                   const StepContext& /*step*/) const override {
-    return network_->decode(z_BCTHW, stream_of(state));
+  [[nodiscard]] Live book_step(Ledger& ledger,
+                               Direction direction,
+                               const Live& input,
+                               bool is_first) const override {
+    return book_network(network_->config(), ledger, direction, input, is_first);
   }
 
-  [[nodiscard]] std::optional<TilePlan> encode_tiles(const TilingOptions& options,
-                                                     std::int64_t rows,
-                                                     std::int64_t columns) const override {
-    return Codec::encode_tiles(with_defaults(options), rows, columns);
-  }
-  [[nodiscard]] std::optional<TilePlan> decode_tiles(const TilingOptions& options,
-                                                     std::int64_t rows,
-                                                     std::int64_t columns) const override {
-    return Codec::decode_tiles(with_defaults(options), rows, columns);
+  [[nodiscard]] std::optional<TilePlan> tiles(Direction direction,
+                                              const TilingOptions& options,
+                                              std::int64_t rows,
+                                              std::int64_t columns) const override {
+    return Codec::tiles(direction, with_defaults(options), rows, columns);
   }
   [[nodiscard]] std::int64_t rollback_window(const TilingOptions& options,
                                              bool encoding) const override {
@@ -184,10 +174,6 @@ class VidVaeCodec final : public Codec {
   }
 
  private:
-  /// A whole clip needs no caches.
-  [[nodiscard]] StreamState* stream_of(StreamState& state) const {
-    return info_.time_mode == TimeMode::kWhole ? nullptr : &state;
-  }
   [[nodiscard]] TilingOptions with_defaults(TilingOptions options) const {
     if (info_.time_mode != TimeMode::kWhole) {
       return options;
@@ -198,9 +184,6 @@ class VidVaeCodec final : public Codec {
     options.overlap = options.overlap >= 0.0 ? options.overlap : defaults.overlap;
     return options;
   }
-
-  VidVae network_;
-  AutoencoderInfo info_;
 };
 
 }  // namespace
@@ -299,16 +282,12 @@ std::unique_ptr<Codec> load_vid_vae(const CodecSource& source, Logger& logger) {
   const bool is_osp = source.config.contains("hidden_size_mult");
   const auto config = is_osp ? VidVaeConfig::from_osp_json(source.config, path, logger)
                              : VidVaeConfig::from_json(source.config, path, logger);
-  const io::Checkpoint checkpoint = io::Checkpoint::open(source.folder);
-  VidVae network(config, nn::ParameterOptions{.deferred = true});
-  // Open-Sora-Plan's files carry their losses.
-  const KeyMap keymap = {KeyMap::ignore("loss.*")};
-  tensor::load_weights(
-      *network,
-      checkpoint,
-      keymap,
-      {.dtype = source.place.dtype, .device = source.place.device, .place = "vae.weights"});
-  nn::use_channels_last_weights(*network);
+  VidVae network(config, nn::ParameterOptions{.dtype = source.place.dtype, .deferred = true});
+  if (source.has_weights) {
+    // Open-Sora-Plan's files carry their losses.
+    load_codec_weights(
+        *network, io::Checkpoint::open(source.folder), {KeyMap::ignore("loss.*")}, source.place);
+  }
   return std::make_unique<VidVaeCodec>(std::move(network), source.place);
 }
 

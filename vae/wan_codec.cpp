@@ -9,8 +9,9 @@
 
 #include "core/base/error.h"
 #include "core/io/checkpoint.h"
-#include "core/tensor/load_weights.h"
 #include "vae/config_checks.h"
+#include "vae/memory_networks.h"
+#include "vae/network_codec.h"
 #include "vae/wan_vae.h"
 
 namespace kinema::vae {
@@ -36,25 +37,22 @@ void read_flags(JsonReader& reader, const char* key, std::vector<bool>& flags) {
   flags = found->get<std::vector<bool>>();
 }
 
-class WanCodec final : public Codec {
+class WanCodec final : public NetworkCodec<WanVae> {
  public:
   WanCodec(WanVaeConfig config, WanVae module, const tensor::Place& place)
-      : config_(std::move(config)), module_(std::move(module)) {
+      : NetworkCodec(std::move(module), place), config_(std::move(config)) {
     info_.family = "wan";
     info_.time_mode = TimeMode::kStream;
     info_.temporal_ratio = config_.temporal_ratio();
     info_.spatial_ratio = config_.spatial_ratio();
     info_.image_channels = config_.in_channels;
     info_.latent_channels = config_.z_dim;
-    info_.num_parameters = count_parameters(*module_);
     info_.latent_shift = config_.latents_mean;
     for (const double deviation : config_.latents_std) {
       info_.latent_scale.push_back(1.0 / deviation);
     }
-    info_.place = place;
   }
 
-  [[nodiscard]] const AutoencoderInfo& info() const noexcept override { return info_; }
   [[nodiscard]] StepRule encode_rule() const override {
     return {.first = 1, .later = info_.temporal_ratio, .any_multiple = true};
   }
@@ -69,37 +67,22 @@ class WanCodec final : public Codec {
     return 1 + (latents - 1) * info_.temporal_ratio;
   }
 
-  [[nodiscard]] Tensor encode_step(const Tensor& x_BCFHW,
-                                   StreamState& state,
-                                   const StepContext& /*step*/) const override {
-    return module_->encode(x_BCFHW, &state);
-  }
-  [[nodiscard]] Tensor decode_step(const Tensor& z_BCTHW,
-                                   StreamState& state,
-                                   const StepContext& /*step*/) const override {
-    return module_->decode(z_BCTHW, &state);
+  [[nodiscard]] Live book_step(Ledger& ledger,
+                               Direction direction,
+                               const Live& input,
+                               bool is_first) const override {
+    return book_network(config_, ledger, direction, input, is_first);
   }
   /// After the blend of tiles, as in the reference.
   [[nodiscard]] Tensor finish_pixels(Tensor pixels_BCFHW) const override {
     return pixels_BCFHW.clamp_(-1.0, 1.0);
   }
 
-  [[nodiscard]] std::optional<TilePlan> encode_tiles(const TilingOptions& options,
-                                                     std::int64_t rows,
-                                                     std::int64_t columns) const override {
-    return tiles(options, rows, columns, true);
-  }
-  [[nodiscard]] std::optional<TilePlan> decode_tiles(const TilingOptions& options,
-                                                     std::int64_t rows,
-                                                     std::int64_t columns) const override {
-    return tiles(options, rows, columns, false);
-  }
-
- private:
-  [[nodiscard]] std::optional<TilePlan> tiles(const TilingOptions& options,
+  [[nodiscard]] std::optional<TilePlan> tiles(Direction direction,
+                                              const TilingOptions& options,
                                               std::int64_t rows,
-                                              std::int64_t columns,
-                                              bool encoding) const {
+                                              std::int64_t columns) const override {
+    const bool encoding = direction == Direction::kEncode;
     const double overlap = options.overlap >= 0.0 ? options.overlap : kDefaultOverlap;
     const auto axis = [&](std::int64_t wanted) {
       const std::int64_t tile = wanted > 0 ? wanted : kDefaultTile;
@@ -113,9 +96,8 @@ class WanCodec final : public Codec {
     return plan;
   }
 
+ private:
   WanVaeConfig config_;
-  WanVae module_;
-  AutoencoderInfo info_;
 };
 
 }  // namespace
@@ -237,18 +219,9 @@ std::unique_ptr<Codec> make_wan_codec(const WanVaeConfig& config,
 std::unique_ptr<Codec> load_wan_vae(const CodecSource& source, Logger& logger) {
   const WanVaeConfig config =
       WanVaeConfig::from_json(source.config, source.folder + "/config.json", logger);
-  const io::Checkpoint checkpoint = io::Checkpoint::open(source.folder);
   WanVae module(config, nn::ParameterOptions{.dtype = source.place.dtype, .deferred = true});
-  // fp32 weights stay in the mapped file: nothing writes to them.
-  const tensor::LoadReport report = tensor::load_weights(*module,
-                                                         checkpoint,
-                                                         {},
-                                                         {.dtype = source.place.dtype,
-                                                          .zero_copy = true,
-                                                          .device = source.place.device,
-                                                          .place = kPlace});
-  if (report.num_mapped_bytes == 0) {
-    nn::use_channels_last_weights(*module);
+  if (source.has_weights) {
+    load_codec_weights(*module, io::Checkpoint::open(source.folder), {}, source.place);
   }
   return make_wan_codec(config, std::move(module), source.place);
 }

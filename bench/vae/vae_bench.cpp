@@ -3,11 +3,13 @@
 //
 //   vae_bench --make DIR [--size N]      writes an SD autoencoder (config.json, weights) and inputs
 //   vae_bench --model DIR --op decode|encode [--runs N] [--output FILE]
-//   vae_bench --vidvae --op decode|encode --rows R --columns C --latents T [--compact] [--runs N]
+//   vae_bench --vidvae --op decode|encode --rows R --columns C --latents T [--base N] [--compact]
+//             [--state-mb N] [--folder DIR]    one latent at a time; --base 128 is full size
 //   vae_bench --rate                     convolution rate of LibTorch on this machine
 //
 // bench/rivals/vae.py measures diffusers on the folder that --make wrote. One process measures one
 // thing, because the peak is that of the process.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -29,6 +31,7 @@
 #include "core/base/json.h"
 #include "core/tensor/from_view.h"
 #include "vae/autoencoder.h"
+#include "vae/memory_plan.h"
 #include "vae/sd_vae.h"
 #include "vae/vid_vae.h"
 
@@ -41,10 +44,23 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-double peak_resident_gb() {
+rusage resource_usage() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024.0 / 1e9;
+  return usage;
+}
+
+double peak_resident_gb() {
+  return static_cast<double>(resource_usage().ru_maxrss) * 1024.0 / 1e9;
+}
+
+/// Time of all threads on a processor, which other work on the machine changes less than the clock.
+double processor_seconds() {
+  const rusage usage = resource_usage();
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 /// Options "--name value" and flags "--name".
@@ -146,13 +162,16 @@ Json measure_image(const Arguments& arguments) {
   const double load_seconds = seconds_since(start);
   const TensorMap inputs = tensor::load_tensors(folder + "/inputs/inputs.safetensors");
   std::vector<double> seconds;
+  std::vector<double> processor;
   Tensor output;
   for (std::int64_t run = 0; run < arguments.number("--runs", 1); ++run) {
     output = Tensor();
     const auto begin = Clock::now();
+    const double processor_begin = processor_seconds();
     output = decodes ? vae->decode(inputs.at("latents").unsqueeze(2))
                      : vae->encode(inputs.at("image").unsqueeze(2)).mode();
     seconds.push_back(seconds_since(begin));
+    processor.push_back(processor_seconds() - processor_begin);
   }
   if (arguments.has("--output")) {
     tensor::save_tensors(arguments.text("--output"), {{"output", output.squeeze(2)}});
@@ -163,7 +182,8 @@ Json measure_image(const Arguments& arguments) {
           {"shape", inputs.at("image").sizes().vec()},
           {"load_seconds", load_seconds},
           {"seconds", seconds},
-          {"best_seconds", *std::min_element(seconds.begin(), seconds.end())}};
+          {"best_seconds", *std::min_element(seconds.begin(), seconds.end())},
+          {"best_processor_seconds", *std::min_element(processor.begin(), processor.end())}};
 }
 
 /// Streams a clip, one latent at a time, and throws the results away as they come.
@@ -173,29 +193,55 @@ Json measure_video(const Arguments& arguments) {
   const std::int64_t columns = arguments.number("--columns", 1280);
   const std::int64_t latents = arguments.number("--latents", 3);
   const bool compact = arguments.has("--compact");
+  StateMemory memory;
+  memory.max_bytes = arguments.number("--state-mb", memory.max_bytes >> 20) << 20;
+  memory.folder = arguments.text("--folder");
+  VidVaeConfig config;
+  config.base = arguments.number("--base", config.base);
+  config.groups = std::min(config.groups, config.base);
   at::manual_seed(2);
-  VidVae network(VidVaeConfig{});
+  VidVae network(config);
   randomise(*network);
   const Autoencoder vae(make_vid_vae_codec(std::move(network), {}));
+  const MemoryPlan plan =
+      plan_memory(vae,
+                  {.direction = decodes ? Direction::kDecode : Direction::kEncode,
+                   .frames = vae.video_frames(latents),
+                   .rows = rows,
+                   .columns = columns,
+                   .compact_state = compact,
+                   .state_memory = memory});
   const std::int64_t frames = vae.video_frames(latents);
   const auto start = Clock::now();
-  std::int64_t state_bytes = 0;
+  const double processor_begin = processor_seconds();
   std::int64_t made = 0;
-  std::vector<double> seconds;
+  // About sixteen marks, the last one at the end.
+  const std::int64_t interval = std::max<std::int64_t>(1, latents / 16);
+  Json marks = Json::array();
+  const auto mark = [&](std::int64_t t) {
+    if ((t + 1) % interval == 0 || t + 1 == latents) {
+      marks.push_back({{"frames", made},
+                       {"seconds", seconds_since(start)},
+                       {"peak_resident_gb", peak_resident_gb()}});
+      std::cerr << marks.back().dump() << "\n";
+    }
+  };
+  std::int64_t state_bytes = 0;
   if (decodes) {
-    const auto stream = vae.decode_stream({.compact_state = compact});
+    const auto stream = vae.decode_stream({.compact_state = compact, .state_memory = memory});
     for (std::int64_t t = 0; t < latents; ++t) {
       const auto part = stream->push(at::randn({1, 4, 1, rows / 8, columns / 8}));
       made += part.has_value() ? part->size(2) : 0;
-      seconds.push_back(seconds_since(start));
+      mark(t);
     }
     state_bytes = stream->state_bytes();
   } else {
-    const auto stream = vae.encode_stream({.compact_state = compact});
+    const auto stream = vae.encode_stream({.compact_state = compact, .state_memory = memory});
     for (std::int64_t t = 0; t < latents; ++t) {
-      const auto part = stream->push(at::rand({1, 3, t == 0 ? 1 : 4, rows, columns}) * 2 - 1);
-      made += part.has_value() ? part->mean_BCTHW.size(2) : 0;
-      seconds.push_back(seconds_since(start));
+      const std::int64_t fresh = t == 0 ? 1 : 4;
+      const auto part = stream->push(at::rand({1, 3, fresh, rows, columns}) * 2 - 1);
+      made += part.has_value() ? fresh : 0;
+      mark(t);
     }
     state_bytes = stream->state_bytes();
   }
@@ -206,11 +252,14 @@ Json measure_video(const Arguments& arguments) {
           {"rows", rows},
           {"columns", columns},
           {"frames", frames},
-          {"made", made},
           {"compact_state", compact},
           {"state_gb", static_cast<double>(state_bytes) / 1e9},
-          {"seconds_after_step", seconds},
-          {"seconds_per_frame", seconds.back() / static_cast<double>(frames)}};
+          {"planned_peak_gb", static_cast<double>(plan.peak_bytes) / 1e9},
+          {"planned_file_gb", static_cast<double>(plan.file_bytes) / 1e9},
+          {"tera_operations", plan.flops / 1e12},
+          {"marks", marks},
+          {"seconds_per_frame", seconds_since(start) / static_cast<double>(frames)},
+          {"processor_seconds", processor_seconds() - processor_begin}};
 }
 
 int run(const Arguments& arguments) {

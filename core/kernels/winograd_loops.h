@@ -9,12 +9,16 @@
 
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 
+/// Filters are transformed in double, once.
+typedef double Wide __attribute__((vector_size(kLanes * sizeof(double))));
 typedef std::uint16_t HalfVec __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
 typedef std::uint32_t WordVec __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
 
 constexpr std::int64_t kPanel = 2 * kLanes;
 constexpr std::int64_t kPoints = 36;
-constexpr std::int64_t kTileRows = 6;  ///< tiles per micro kernel
+constexpr std::int64_t kTileRows = 6;             ///< tiles per micro kernel
+constexpr std::int64_t kRun = kWinogradChannels;  ///< products summed at a stretch
+constexpr std::int64_t kGroup = 4 * kRun;
 
 inline Vec load(const float* from) {
   Vec v;
@@ -55,12 +59,12 @@ inline void transform_input(const Vec d[6], Vec out[6]) {
 }
 
 /// G g: three taps to six points.
-inline void transform_filter(const Vec g[3], Vec out[6]) {
-  const Vec even = -0.52674897119341563786F * g[0] - 0.29629629629629629630F * g[2];
-  const Vec odd = 0.39506172839506172840F * g[1];
-  const Vec even2 = 0.13168724279835390947F * g[0] + 0.29629629629629629630F * g[2];
-  const Vec odd2 = 0.19753086419753086420F * g[1];
-  out[0] = 0.79012345679012345679F * g[0];
+inline void transform_filter(const Wide g[3], Wide out[6]) {
+  const Wide even = -0.52674897119341563786 * g[0] - 0.29629629629629629630 * g[2];
+  const Wide odd = 0.39506172839506172840 * g[1];
+  const Wide even2 = 0.13168724279835390947 * g[0] + 0.29629629629629629630 * g[2];
+  const Wide odd2 = 0.19753086419753086420 * g[1];
+  out[0] = 0.79012345679012345679 * g[0];
   out[1] = even - odd;
   out[2] = even + odd;
   out[3] = even2 + odd2;
@@ -96,21 +100,23 @@ void filter_panels(const WinogradConv& conv,
       const std::int64_t c = tc % in;
       for (std::int64_t o = 0; o < kPanel; ++o) {
         const float* source = weight + (((panel * kPanel + o) * conv.taps + t) * 9) * in + c;
-        Vec half[6][3];
+        Wide half[6][3];
         for (int j = 0; j < 3; ++j) {
-          const Vec g[3] = {
-              load(source + j * in), load(source + (3 + j) * in), load(source + (6 + j) * in)};
-          Vec points[6];
+          Wide g[3];
+          for (int k = 0; k < 3; ++k) {
+            g[k] = __builtin_convertvector(load(source + (3 * k + j) * in), Wide);
+          }
+          Wide points[6];
           transform_filter(g, points);
           for (int i = 0; i < 6; ++i) {
             half[i][j] = points[i];
           }
         }
         for (int i = 0; i < 6; ++i) {
-          Vec points[6];
+          Wide points[6];
           transform_filter(half[i], points);
           for (int j = 0; j < 6; ++j) {
-            columns[6 * i + j][o] = points[j];
+            columns[6 * i + j][o] = __builtin_convertvector(points[j], Vec);
           }
         }
       }
@@ -185,32 +191,41 @@ void transform_picture(const WinogradConv& conv,
   }
 }
 
-/// products[6 tiles][panel] of one point: sum over taps and channels.
+/// products[6 tiles][panel] of one point: sum over taps and channels. Runs of kRun products are
+/// added up in groups, and the groups to the result: one long sum would lose several times as many
+/// digits.
 inline void micro_kernel(const float* const* inputs,  // one per tap, 6 rows of I
                          std::int64_t taps,
                          std::int64_t in,
                          const float* filter,
                          float* products,
                          std::int64_t out) {
-  Vec sum[kTileRows][2] = {};
-  for (std::int64_t t = 0; t < taps; ++t) {
-    const float* rows[kTileRows];
-    for (int r = 0; r < kTileRows; ++r) {
-      rows[r] = inputs[t] + r * in;
-    }
-    for (std::int64_t c = 0; c < in; ++c, filter += kPanel) {
-      const Vec b0 = load(filter);
-      const Vec b1 = load(filter + kLanes);
+  const std::int64_t depth = taps * in;
+  for (std::int64_t group = 0; group < depth; group += kGroup) {
+    const std::int64_t end = group + kGroup < depth ? group + kGroup : depth;
+    Vec total[kTileRows][2] = {};
+    for (std::int64_t run = group; run < end; run += kRun) {
+      const float* const source = inputs[run / in] + run % in;
+      Vec sum[kTileRows][2] = {};
+      for (std::int64_t c = 0; c < kRun; ++c, filter += kPanel) {
+        const Vec b0 = load(filter);
+        const Vec b1 = load(filter + kLanes);
+        for (int r = 0; r < kTileRows; ++r) {
+          const Vec x = splat(source[r * in + c]);
+          sum[r][0] += x * b0;
+          sum[r][1] += x * b1;
+        }
+      }
       for (int r = 0; r < kTileRows; ++r) {
-        const Vec x = splat(rows[r][c]);
-        sum[r][0] += x * b0;
-        sum[r][1] += x * b1;
+        total[r][0] += sum[r][0];
+        total[r][1] += sum[r][1];
       }
     }
-  }
-  for (int r = 0; r < kTileRows; ++r) {
-    store(products + r * out, sum[r][0]);
-    store(products + r * out + kLanes, sum[r][1]);
+    for (int r = 0; r < kTileRows; ++r) {
+      float* const to = products + r * out;
+      store(to, group == 0 ? total[r][0] : total[r][0] + load(to));
+      store(to + kLanes, group == 0 ? total[r][1] : total[r][1] + load(to + kLanes));
+    }
   }
 }
 

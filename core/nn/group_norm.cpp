@@ -11,7 +11,11 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/silu.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/Stream.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
+#include "core/base/error.h"
 #include "core/kernels/group_norm_silu.h"
 #include "core/nn/conv.h"
 #include "core/nn/parallel.h"
@@ -139,10 +143,41 @@ void normalise_sample(
   });
 }
 
-/// The own kernel, where it applies: fp32 on the CPU in a layout it knows.
+/// All samples on the GPU that holds x.
+void normalise_on_device(const float* x,
+                         float* out,
+                         const Samples& from,
+                         const Samples& to,
+                         const GroupNormImpl& norm,
+                         bool silu,
+                         c10::Device device) {
+  const c10::DeviceGuard guard(device);
+  const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStream(device);
+  // The samples of one clip are dense.
+  for (std::int64_t first = 0; first < from.count; first += from.inner) {
+    const kernels::CudaStatus status = kernels::group_norm_silu_cuda(out + to.offset(first),
+                                                                     x + from.offset(first),
+                                                                     from.inner,
+                                                                     from.positions,
+                                                                     from.channels,
+                                                                     norm.num_groups(),
+                                                                     norm.eps(),
+                                                                     floats(norm.weight),
+                                                                     floats(norm.bias),
+                                                                     silu,
+                                                                     stream.native_handle());
+    if (status.code != kernels::CudaCode::kOk) {
+      throw Error(ErrorKind::kInternal,
+                  {.code = "cuda.launch", .place = "nn.group_norm", .subject = status.message});
+    }
+  }
+}
+
+/// The own kernels, where they apply: fp32 in a layout they know.
 bool normalise_fused(
     Tensor& out, const Tensor& x, const GroupNormImpl& norm, NormScope scope, bool silu) {
-  const bool fits = x.device().is_cpu() && x.scalar_type() == at::kFloat &&
+  const bool on_gpu = x.device().is_cuda() && kernels::cuda_built();
+  const bool fits = (x.device().is_cpu() || on_gpu) && x.scalar_type() == at::kFloat &&
                     out.scalar_type() == at::kFloat && norm.weight.scalar_type() == at::kFloat &&
                     norm.weight.is_contiguous() && norm.bias.is_contiguous();
   if (!fits) {
@@ -154,6 +189,10 @@ bool normalise_fused(
     return false;
   }
   auto* const target = static_cast<float*>(out.mutable_data_ptr());
+  if (on_gpu) {
+    normalise_on_device(floats(x), target, *from, *to, norm, silu, x.device());
+    return true;
+  }
   for (std::int64_t sample = 0; sample < from->count; ++sample) {
     normalise_sample(
         floats(x) + from->offset(sample), target + to->offset(sample), *from, norm, silu);
@@ -216,8 +255,9 @@ void GroupNormImpl::forward_silu_out(Tensor& out, const Tensor& x, NormScope sco
 }
 
 Tensor GroupNormImpl::forward_silu_consume(Tensor x, NormScope scope) const {
-  if (wants_gradient(x, *this)) {
-    return at::silu(forward_reference(x, scope));
+  // Somebody else may have saved x for the backward pass.
+  if (c10::GradMode::is_enabled()) {
+    return forward_silu(x, scope);
   }
   forward_silu_out(x, x, scope);
   return x;

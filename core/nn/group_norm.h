@@ -39,7 +39,7 @@ class GroupNormImpl final : public torch::nn::Module {
   /// autograd.
   void forward_silu_out(Tensor& out, const Tensor& x, NormScope scope) const;
 
-  /// forward_silu() into x itself when no gradient is wanted; x must belong to the caller alone.
+  /// forward_silu() into x itself when gradients are off; x must belong to the caller alone.
   [[nodiscard]] Tensor forward_silu_consume(Tensor x, NormScope scope) const;
 
   [[nodiscard]] std::int64_t num_groups() const noexcept { return num_groups_; }

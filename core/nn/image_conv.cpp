@@ -40,6 +40,11 @@ const float* floats(const Tensor& x) {
   return static_cast<const float*>(x.const_data_ptr());
 }
 
+/// Floats of one thread's buffer, whole cache lines.
+std::int64_t padded_scratch(const kernels::WinogradConv& conv) {
+  return (kernels::winograd_scratch_floats(conv) + 15) / 16 * 16;
+}
+
 /// The transformed filter, made by all threads.
 Tensor transformed_filter(const kernels::WinogradConv& conv, const Tensor& weight) {
   Tensor filter = at::empty({kernels::winograd_filter_floats(conv)}, weight.options());
@@ -87,16 +92,31 @@ Tensor empty_result(const Tensor& x, const Tensor& weight, const kernels::Winogr
 
 }  // namespace
 
+bool is_filtered_minimally(const FilterSize& size) {
+  return size.taps <= kMaxTaps && size.out_channels % kernels::kWinogradChannels == 0 &&
+         size.in_channels % kernels::kWinogradChannels == 0 &&
+         (size.rows + 3) / 4 * ((size.columns + 3) / 4) >= kMinTiles;
+}
+
+std::int64_t filter_workspace_bytes(const FilterSize& size, std::int64_t threads) {
+  const kernels::WinogradConv conv = {.in_channels = size.in_channels,
+                                      .out_channels = size.out_channels,
+                                      .taps = size.taps,
+                                      .rows = size.rows,
+                                      .columns = size.columns};
+  const std::int64_t scratch = threads * padded_scratch(conv);
+  // The filter, and while it is made a channels-last copy of the weights.
+  const std::int64_t kernel = 9 * size.taps * size.in_channels * size.out_channels;
+  const std::int64_t floats = kernels::winograd_filter_floats(conv) + std::max(scratch, kernel);
+  return floats * static_cast<std::int64_t>(sizeof(float));
+}
+
 bool can_filter_minimally(const Tensor& x,
                           const Tensor& weight,
                           bool doubled,
                           std::int64_t num_past) {
-  const bool has_shape = weight.size(-1) == 3 && weight.size(-2) == 3 &&
-                         (weight.dim() == 4 || weight.size(2) <= kMaxTaps) &&
-                         weight.size(0) % kernels::kWinogradChannels == 0 &&
-                         weight.size(1) % kernels::kWinogradChannels == 0;
-  if (!has_shape || !x.device().is_cpu() || x.scalar_type() != at::kFloat ||
-      weight.scalar_type() != at::kFloat) {
+  if (weight.size(-1) != 3 || weight.size(-2) != 3 || !x.device().is_cpu() ||
+      x.scalar_type() != at::kFloat || weight.scalar_type() != at::kFloat) {
     return false;
   }
   if (c10::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad())) {
@@ -104,7 +124,8 @@ bool can_filter_minimally(const Tensor& x,
   }
   const auto conv = shape_of(x, weight, doubled, num_past);
   return x.size(0) > 0 && conv.num_frames >= 1 &&
-         (conv.rows + 3) / 4 * ((conv.columns + 3) / 4) >= kMinTiles;
+         is_filtered_minimally(
+             {conv.in_channels, conv.out_channels, conv.taps, conv.rows, conv.columns});
 }
 
 Tensor filter_minimally(const Tensor& x,
@@ -131,7 +152,7 @@ Tensor filter_minimally(const Tensor& x,
   const std::int64_t blocks = kernels::winograd_blocks(conv);
   const std::int64_t work = clips * blocks;
   const std::int64_t threads = std::min<std::int64_t>(at::get_num_threads(), work);
-  const std::int64_t scratch_floats = (kernels::winograd_scratch_floats(conv) + 15) / 16 * 16;
+  const std::int64_t scratch_floats = padded_scratch(conv);
   const Tensor scratch = at::empty({threads * scratch_floats}, x.options());
   auto* const buffers = static_cast<float*>(scratch.mutable_data_ptr());
   const float* const bias_data = bias.defined() ? floats(bias) : nullptr;

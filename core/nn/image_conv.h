@@ -9,6 +9,19 @@
 
 namespace kinema::nn {
 
+/// Sizes of a convolution without its tensors.
+struct FilterSize {
+  std::int64_t in_channels = 0;
+  std::int64_t out_channels = 0;
+  std::int64_t taps = 1;     ///< in time
+  std::int64_t rows = 0;     ///< of the result
+  std::int64_t columns = 0;  ///< of the result
+};
+/// Whether a 3x3 convolution of this size is worth minimal filtering (fp32 on the CPU).
+[[nodiscard]] bool is_filtered_minimally(const FilterSize& size);
+/// What filter_minimally() holds besides its input and result, on `threads` threads.
+[[nodiscard]] std::int64_t filter_workspace_bytes(const FilterSize& size, std::int64_t threads);
+
 /// Whether filter_minimally() takes this convolution. @param weight  [O, I, 3, 3] or
 /// [O, I, taps, 3, 3].  @param x  [N, C, H, W] or [B, C, T, H, W]; `doubled`: every pixel stands
 /// for 2 x 2.

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/kernels/bf16.h"
+#include "core/kernels/group_norm_silu.h"
 #include "core/kernels/noise.h"
 
 namespace kinema::kernels {
@@ -134,6 +135,58 @@ TEST_F(CudaTest, ConversionsEqualTheCpu) {
             CudaCode::kOk);
   expect_same_bits(wide_out.read(), widened);
   EXPECT_EQ(narrow_out.read(), narrowed);
+}
+
+TEST_F(CudaTest, GroupNormEqualsTheDefinition) {
+  for (const bool silu : {false, true}) {
+    for (const std::int64_t positions : {1, 700}) {
+      constexpr std::int64_t kSamples = 3;
+      constexpr std::int64_t kChannels = 24;
+      constexpr std::int64_t kGroups = 8;
+      std::vector<float> x(static_cast<std::size_t>(kSamples * positions * kChannels));
+      fill_normal_flat(x.data(), noise_key(3, "x", Draw::kNormal, Addressing::kFlat), 0, x.size());
+      std::vector<float> weight(kChannels);
+      std::vector<float> bias(kChannels);
+      for (std::size_t c = 0; c < kChannels; ++c) {
+        weight[c] = 0.5F + 0.1F * static_cast<float>(c);
+        bias[c] = 0.3F - 0.05F * static_cast<float>(c);
+      }
+      std::vector<float> want(x.size());
+      for (std::int64_t sample = 0; sample < kSamples; ++sample) {
+        const std::int64_t at = sample * positions * kChannels;
+        reference::group_norm_silu(want.data() + at,
+                                   x.data() + at,
+                                   positions,
+                                   kChannels,
+                                   kGroups,
+                                   1e-6,
+                                   weight.data(),
+                                   bias.data(),
+                                   silu);
+      }
+      const DeviceBuffer<float> data(x);
+      const DeviceBuffer<float> scale(weight);
+      const DeviceBuffer<float> shift(bias);
+      // In place, as the layers use it.
+      ASSERT_EQ(group_norm_silu_cuda(data.get(),
+                                     data.get(),
+                                     kSamples,
+                                     positions,
+                                     kChannels,
+                                     kGroups,
+                                     1e-6,
+                                     scale.get(),
+                                     shift.get(),
+                                     silu,
+                                     nullptr)
+                    .code,
+                CudaCode::kOk);
+      const std::vector<float> got = data.read();
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        ASSERT_NEAR(got[i], want[i], 1e-5) << i;
+      }
+    }
+  }
 }
 
 }  // namespace

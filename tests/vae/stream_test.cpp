@@ -300,6 +300,22 @@ TEST(PushStream, TilesKeepTheirOwnState) {
   EXPECT_LE(max_difference(at::cat(frames, 2), whole), kTolerance);
 }
 
+TEST(PushStream, CachesInAFileChangeNothing) {
+  at::manual_seed(3);
+  const auto vae = tiny_vid_vae();
+  const Tensor video = random_video(13, 16, 24);
+  const Tensor z = random_latents(4, 2, 3);
+  const Tensor latents = vae->encode(video).mode();
+  const Tensor pixels = vae->decode(z);
+  for (const std::int64_t bytes : {0, 20000}) {
+    const StateMemory memory = {.max_bytes = bytes, .folder = ::testing::TempDir()};
+    EXPECT_TRUE(at::equal(vae->encode(video, {.state_memory = memory}).mode(), latents));
+    EXPECT_TRUE(at::equal(vae->decode(z, {.state_memory = memory}), pixels));
+  }
+  const StateMemory nowhere = {.max_bytes = 0, .folder = ::testing::TempDir() + "/missing"};
+  EXPECT_THROW(static_cast<void>(vae->decode(z, {.state_memory = nowhere})), Error);
+}
+
 TEST(PushStream, WholeClipModelsRefuse) {
   VidVaeConfig config = tiny_config();
   config.time_up = {TimeUp::kNone, TimeUp::kNone, TimeUp::kLinear, TimeUp::kLinear};
