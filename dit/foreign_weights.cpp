@@ -140,16 +140,18 @@ void join_all(io::TensorViews& tensors) {
 
 }  // namespace
 
-io::TensorViews with_own_names(const io::TensorViews& tensors) {
-  const bool is_diffusers = tensors.contains("adaln_single.linear.weight");
+KeyMap own_names(const io::TensorViews& tensors) {
+  if (!tensors.contains("adaln_single.linear.weight")) {
+    return {KeyMap::ignore("pos_embed"), KeyMap::ignore("pos_embed_temporal")};
+  }
   const bool has_temporal_blocks = tensors.lower_bound("temporal_transformer_blocks.") !=
                                    tensors.lower_bound("temporal_transformer_blocks/");
-  io::TensorViews result =
-      is_diffusers
-          ? renamed(tensors, diffusers_keymap(has_temporal_blocks))
-          : renamed(tensors,
-                    KeyMap{KeyMap::ignore("pos_embed"), KeyMap::ignore("pos_embed_temporal")});
-  if (is_diffusers) {
+  return diffusers_keymap(has_temporal_blocks);
+}
+
+io::TensorViews with_own_names(const io::TensorViews& tensors) {
+  io::TensorViews result = renamed(tensors, own_names(tensors));
+  if (tensors.contains("adaln_single.linear.weight")) {
     join_all(result);
   }
   const auto patch = result.find("x_embedder.proj.weight");

@@ -4,8 +4,12 @@
 #pragma once
 
 #include "core/io/safetensors.h"
+#include "core/tensor/keymap.h"
 
 namespace kinema::dit {
+
+/// The names of with_own_names() before projections are joined.
+[[nodiscard]] tensor::KeyMap own_names(const io::TensorViews& tensors);
 
 /// Tensors with diffusers' names (recognised by "adaln_single.linear.weight") are renamed and their
 /// projections joined; a patch kernel with four axes gets a fifth; position tables are left out

@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "apps/cli/common_flags.h"
 #include "apps/cli/completion.h"
 #include "apps/cli/config_file.h"
 #include "apps/cli/help.h"
@@ -77,17 +78,38 @@ bool takes_value(std::string_view argument) {
          argument == "--threads";
 }
 
-// `kinema --json inspect F` means `kinema inspect --json F`: common flags may come first.
-void move_command_to_front(std::vector<std::string>& arguments) {
-  std::size_t i = 0;
-  while (i < arguments.size() && arguments[i].starts_with("-")) {
-    i += takes_value(arguments[i]) ? 2 : 1;
+// `kinema --json inspect F` means `kinema inspect --json F`, and `kinema vae --json encode` means
+// `kinema vae encode --json`: common flags may come first. @return the command that is named, and
+// how many words name it.
+std::pair<const CLI::App*, std::ptrdiff_t> move_command_to_front(
+    const CLI::App& root, std::vector<std::string>& arguments) {
+  const CLI::App* command = &root;
+  std::ptrdiff_t depth = 0;
+  while (!command->get_subcommands({}).empty()) {
+    auto at = arguments.begin() + depth;
+    while (at != arguments.end() && at->starts_with("-")) {
+      at += takes_value(*at) && std::next(at) != arguments.end() ? 2 : 1;
+    }
+    const CLI::App* sub = at == arguments.end() ? nullptr : find_command(*command, *at);
+    if (at != arguments.end()) {
+      std::rotate(arguments.begin() + depth, at, at + 1);
+    }
+    if (sub == nullptr) {
+      break;
+    }
+    command = sub;
+    ++depth;
   }
-  if (i > 0 && i < arguments.size()) {
-    std::rotate(arguments.begin(),
-                arguments.begin() + static_cast<std::ptrdiff_t>(i),
-                arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1);
-  }
+  return {command, depth};
+}
+
+Error unknown_command(const CLI::App& group, const std::string& name) {
+  const std::string guess = closest(name, command_names(group));
+  const std::string where = full_name(group);
+  return usage_error(
+      "usage.command",
+      (name.starts_with("-") ? "unknown option '" : "unknown command '") + name + "'",
+      guess.empty() ? "see " + where + " --help" : "did you mean " + where + " " + guess + "?");
 }
 
 }  // namespace
@@ -102,32 +124,7 @@ struct CommandLine::Impl {
     return sub;
   }
 
-  void add_common(CLI::App* sub, bool engine) {
-    CommonOptions& common = invocation.common;
-    const std::string group = "Common options";
-    sub->add_flag("--json", common.json, "Print one JSON object on stdout and nothing else there")
-        ->group(group);
-    sub->add_flag("--json-progress", common.json_progress, "Print progress as JSON lines on stderr")
-        ->group(group);
-    sub->add_flag("-q,--quiet", common.quiet, "Errors only")->group(group);
-    sub->add_flag("-v,--verbose", common.verbose, "Say more")->group(group);
-    sub->add_option("--config",
-                    common.config,
-                    "TOML file with the same names as the long options; flags win")
-        ->option_text("FILE")
-        ->group(group);
-    if (engine) {
-      sub->add_option("--device", common.device, "auto, cpu or cuda:N")
-          ->option_text("NAME")
-          ->group(group);
-      sub->add_option("--dtype", common.dtype, "auto (the fastest here), fp32 or bf16")
-          ->option_text("NAME")
-          ->group(group);
-      sub->add_option("--threads", common.threads, "CPU threads; 0: all cores")
-          ->option_text("N")
-          ->group(group);
-    }
-  }
+  void add_common(CLI::App* sub, bool engine) { add_common_flags(*sub, invocation.common, engine); }
 
   void add_inspect() {
     auto& options = invocation.inspect;
@@ -304,19 +301,24 @@ struct CommandLine::Impl {
     app.require_subcommand(0, 1);
     add_generate();
     add_embed();
+    add_vae_commands(app, invocation);
+    add_convert_command(app, invocation);
     add_inspect();
     add_doctor();
     add_small_commands();
-    for (CLI::App* sub : app.get_subcommands({})) {
+    remove_help_flags(app);
+  }
+
+  static void remove_help_flags(CLI::App& command) {
+    for (CLI::App* sub : command.get_subcommands({})) {
       sub->set_help_flag("");
+      remove_help_flags(*sub);
     }
   }
 
-  [[noreturn]] void rethrow(const CLI::ParseError& error,
-                            const std::vector<std::string>& arguments) const {
-    const CLI::App* sub = arguments.empty() ? nullptr : find_command(app, arguments.front());
-    const std::string where = sub == nullptr ? "kinema" : "kinema " + sub->get_name();
-    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && sub != nullptr) {
+  [[noreturn]] static void rethrow(const CLI::ParseError& error, const CLI::App* sub) {
+    const std::string where = full_name(*sub);
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
       for (const auto& argument : sub->remaining()) {
         if (!argument.starts_with("-")) {
           throw usage_error("usage.argument",
@@ -340,18 +342,22 @@ CommandLine::~CommandLine() = default;
 
 Invocation CommandLine::parse(std::vector<std::string> arguments) {
   Invocation& invocation = impl_->invocation;
-  move_command_to_front(arguments);
+  const auto [sub, depth] = move_command_to_front(impl_->app, arguments);
   const auto until_separator = std::find(arguments.begin(), arguments.end(), "--");
   const auto given = [&](std::string_view a, std::string_view b) {
     return std::any_of(arguments.begin(), until_separator, [&](const std::string& argument) {
       return argument == a || argument == b;
     });
   };
-  if (given("-h", "--help") || arguments.empty()) {
+  const bool is_group = !sub->get_subcommands({}).empty();
+  const auto words = static_cast<std::ptrdiff_t>(arguments.size());
+  if (given("-h", "--help") || (is_group && words == depth)) {
     invocation.command = Command::kHelp;
-    if (!arguments.empty() && !arguments.front().starts_with("-")) {
-      invocation.help.command = {arguments.front()};
-    }
+    // A word that is no command is explained by help().
+    const bool one_more =
+        is_group && words > depth && !arguments[static_cast<std::size_t>(depth)].starts_with("-");
+    invocation.help.command.assign(arguments.begin(),
+                                   arguments.begin() + depth + (one_more ? 1 : 0));
     return invocation;
   }
   if (arguments.front() == "--version" || arguments.front() == "-V") {
@@ -359,21 +365,15 @@ Invocation CommandLine::parse(std::vector<std::string> arguments) {
     invocation.common.json = given("--json", "--json");
     return invocation;
   }
-  const CLI::App* sub = find_command(impl_->app, arguments.front());
-  if (sub == nullptr) {
-    const std::string guess = closest(arguments.front(), command_names(impl_->app));
-    const std::string what =
-        arguments.front().starts_with("-") ? "unknown option " : "unknown command ";
-    throw usage_error("usage.command",
-                      what + "'" + arguments.front() + "'",
-                      guess.empty() ? "see kinema --help" : "did you mean kinema " + guess + "?");
+  if (is_group) {
+    throw unknown_command(*sub, arguments[static_cast<std::size_t>(depth)]);
   }
-  merge_config_file(*sub, arguments);
+  merge_config_file(*sub, arguments, depth);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     impl_->app.parse(reversed);
   } catch (const CLI::ParseError& error) {
-    impl_->rethrow(error, arguments);
+    Impl::rethrow(error, sub);
   }
   invocation.common.validate();
   return invocation;
@@ -384,10 +384,7 @@ std::string CommandLine::help(const std::vector<std::string>& command) const {
   for (const auto& name : command) {
     const CLI::App* sub = find_command(*app, name);
     if (sub == nullptr) {
-      const std::string guess = closest(name, command_names(*app));
-      throw usage_error("usage.command",
-                        "unknown command '" + name + "'",
-                        guess.empty() ? "see kinema --help" : "did you mean kinema " + guess + "?");
+      throw unknown_command(*app, name);
     }
     app = sub;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/cli/completion.h"
 
+#include <array>
 #include <sstream>
 #include <string_view>
 
@@ -11,16 +12,24 @@
 namespace kinema::cli {
 namespace {
 
+struct OptionValues {
+  std::string_view option;
+  std::string_view values;
+};
+
 // Words that an option's value can be completed with.
+constexpr std::array<OptionValues, 6> kValues = {{{"device", "auto cpu cuda:0"},
+                                                  {"dtype", "auto fp32 bf16"},
+                                                  {"clean", "caption lower none"},
+                                                  {"mode", "stream whole dm_paper"},
+                                                  {"merge", "drop-first mean"},
+                                                  {"store", "bf16 fp32"}}};
+
 std::string values_of(std::string_view option) {
-  if (option == "device") {
-    return "auto cpu cuda:0";
-  }
-  if (option == "dtype") {
-    return "auto fp32 bf16";
-  }
-  if (option == "clean") {
-    return "caption lower none";
+  for (const auto& [name, values] : kValues) {
+    if (name == option) {
+      return std::string(values);
+    }
   }
   return "";
 }
@@ -41,40 +50,72 @@ std::string command_list(const CLI::App& root) {
   return commands;
 }
 
+bool is_group(const CLI::App& command) {
+  return !command.get_subcommands({}).empty();
+}
+
+std::string bash_options(const CLI::App& command, const CLI::App& root) {
+  std::string options = "--help";
+  for (const CLI::Option* option : command.get_options()) {
+    for (const auto& name : option->get_lnames()) {
+      options += " --" + name;
+    }
+  }
+  if (is_group(command)) {
+    return command_list(command) + " " + options;
+  }
+  if (command.get_name() == "completion") {
+    return options + " bash zsh";
+  }
+  return command.get_name() == "help" ? options + " " + command_list(root) : options;
+}
+
+// One case per command, groups before their commands; `path` is "vae encode".
+void bash_cases(std::ostringstream& out,
+                const CLI::App& parent,
+                const CLI::App& root,
+                const std::string& path) {
+  for (const CLI::App* command : parent.get_subcommands({})) {
+    const std::string name = path.empty() ? command->get_name() : path + " " + command->get_name();
+    out << "    " << shell_quoted(name)
+        << ") options=" << shell_quoted(bash_options(*command, root)) << " ;;\n";
+    bash_cases(out, *command, root, name);
+  }
+}
+
 std::string bash_script(const CLI::App& root) {
   std::ostringstream out;
-  const std::string commands = command_list(root);
+  std::string groups;
+  for (const CLI::App* command : root.get_subcommands({})) {
+    if (is_group(*command)) {
+      groups += (groups.empty() ? "" : "|") + command->get_name();
+    }
+  }
   out << "# bash completion for kinema\n"
          "_kinema() {\n"
          "  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command= "
          "word options=\n"
          "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-         "    case $word in -*) ;; *) command=$word; break ;; esac\n"
+         "    case $word in -*) continue ;; esac\n"
+         "    case $command in\n"
+         "      '') command=$word ;;\n"
+         "      "
+      << groups
+      << ") command=\"$command $word\" ;;\n"
+         "      *) break ;;\n"
+         "    esac\n"
          "  done\n"
          "  COMPREPLY=()\n"
          "  case $previous in\n";
-  for (const char* option : {"device", "dtype", "clean"}) {
-    out << "    --" << option << ") COMPREPLY=($(compgen -W " << shell_quoted(values_of(option))
+  for (const auto& [option, values] : kValues) {
+    out << "    --" << option << ") COMPREPLY=($(compgen -W " << shell_quoted(values)
         << " -- \"$current\")); return ;;\n";
   }
   out << "  esac\n"
          "  case $command in\n"
          "    '') options="
-      << shell_quoted(commands + " --help --version") << " ;;\n";
-  for (const CLI::App* command : root.get_subcommands({})) {
-    std::string options = "--help";
-    for (const CLI::Option* option : command->get_options()) {
-      for (const auto& name : option->get_lnames()) {
-        options += " --" + name;
-      }
-    }
-    if (command->get_name() == "completion") {
-      options += " bash zsh";
-    } else if (command->get_name() == "help") {
-      options += " " + commands;
-    }
-    out << "    " << command->get_name() << ") options=" << shell_quoted(options) << " ;;\n";
-  }
+      << shell_quoted(command_list(root) + " --help --version") << " ;;\n";
+  bash_cases(out, root, root, "");
   out << "  esac\n"
          "  COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n"
          "  [[ ${#COMPREPLY[@]} -eq 0 || -n $command && $current != -* ]] && "
@@ -102,39 +143,56 @@ std::string zsh_option(const std::string& name, const CLI::Option& option) {
   return shell_quoted(spec);
 }
 
-std::string zsh_script(const CLI::App& root) {
-  const std::string commands = command_list(root);
-  std::ostringstream out;
-  out << "#compdef kinema\n"
-         "_kinema() {\n"
-         "  local -a commands\n"
-         "  commands=(\n";
-  for (const CLI::App* command : root.get_subcommands({})) {
-    out << "    " << shell_quoted(command->get_name() + ":" + command->get_description()) << "\n";
+// Offers the commands of `parent` at word `depth` + 2, then the options of the one that is there.
+void zsh_commands(std::ostringstream& out,
+                  const CLI::App& parent,
+                  const CLI::App& root,
+                  int depth,
+                  const std::string& indent) {
+  out << indent << "commands=(\n";
+  for (const CLI::App* command : parent.get_subcommands({})) {
+    out << indent << "  " << shell_quoted(command->get_name() + ":" + command->get_description())
+        << "\n";
   }
-  out << "  )\n"
-         "  if (( CURRENT == 2 )); then\n"
-         "    _describe 'command' commands\n"
-         "    return\n"
-         "  fi\n"
-         "  case $words[2] in\n";
-  for (const CLI::App* command : root.get_subcommands({})) {
-    out << "    " << command->get_name() << ")\n      _arguments";
+  out << indent << ")\n"
+      << indent << "if (( CURRENT == " << depth + 2 << " )); then\n"
+      << indent << "  _describe 'command' commands\n"
+      << indent << "  return\n"
+      << indent << "fi\n"
+      << indent << "case $words[" << depth + 2 << "] in\n";
+  for (const CLI::App* command : parent.get_subcommands({})) {
+    out << indent << "  " << command->get_name() << ")\n";
+    if (is_group(*command)) {
+      zsh_commands(out, *command, root, depth + 1, indent + "    ");
+      out << indent << "  ;;\n";
+      continue;
+    }
+    out << indent << "    _arguments";
+    const std::string next = " \\\n" + indent + "      ";
     for (const CLI::Option* option : command->get_options()) {
       for (const auto& name : option->get_snames()) {
-        out << " \\\n        " << zsh_option("-" + name, *option);
+        out << next << zsh_option("-" + name, *option);
       }
       for (const auto& name : option->get_lnames()) {
-        out << " \\\n        " << zsh_option("--" + name, *option);
+        out << next << zsh_option("--" + name, *option);
       }
     }
     const std::string rest = command->get_name() == "completion" ? "*:shell:(bash zsh)"
-                             : command->get_name() == "help"     ? "*:command:(" + commands + ")"
-                                                                 : "*:file:_files";
-    out << " \\\n        " << shell_quoted(rest) << "\n      ;;\n";
+                             : command->get_name() == "help"
+                                 ? "*:command:(" + command_list(root) + ")"
+                                 : "*:file:_files";
+    out << next << shell_quoted(rest) << "\n" << indent << "  ;;\n";
   }
-  out << "  esac\n"
-         "}\n"
+  out << indent << "esac\n";
+}
+
+std::string zsh_script(const CLI::App& root) {
+  std::ostringstream out;
+  out << "#compdef kinema\n"
+         "_kinema() {\n"
+         "  local -a commands\n";
+  zsh_commands(out, root, root, 0, "  ");
+  out << "}\n"
          "_kinema \"$@\"\n";
   return out.str();
 }

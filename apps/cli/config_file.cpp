@@ -56,18 +56,19 @@ class Merger {
   Merger(const CLI::App& command, std::vector<std::string>& arguments, std::string path)
       : command_(command), arguments_(arguments), path_(std::move(path)) {}
 
-  void add(const toml::table& table, const std::string& prefix) {
+  /// @param at  the root, a group or the command itself: whose keys the table holds.
+  void add(const toml::table& table, const CLI::App& at, const std::string& prefix) {
     for (const auto& [key_view, node] : table) {
       const std::string key(key_view.str());
-      if (prefix.empty() && node.is_table()) {
-        add_command_table(key, *node.as_table());
+      if (node.is_table() && !at.get_subcommands({}).empty()) {
+        add_command_table(key, *node.as_table(), at, prefix);
         continue;
       }
       const CLI::Option* option = command_.get_option_no_throw("--" + key);
       if (option == nullptr || key == "config") {
         throw error("config.unknown_key",
                     prefix + key,
-                    "a long option of kinema " + command_.get_name(),
+                    "a long option of " + full_name(command_),
                     "an unknown key");
       }
       if (!given(*option, arguments_)) {
@@ -76,14 +77,23 @@ class Merger {
     }
   }
 
-  void insert() { arguments_.insert(arguments_.begin() + 1, merged_.begin(), merged_.end()); }
+  void insert(std::ptrdiff_t depth) {
+    arguments_.insert(arguments_.begin() + depth, merged_.begin(), merged_.end());
+  }
 
  private:
-  void add_command_table(const std::string& name, const toml::table& table) {
-    if (name == command_.get_name()) {
-      add(table, name + ".");
-    } else if (find_command(*command_.get_parent(), name) == nullptr) {
-      throw error("config.unknown_key", name, "the name of a command", "an unknown table");
+  void add_command_table(const std::string& name,
+                         const toml::table& table,
+                         const CLI::App& at,
+                         const std::string& prefix) {
+    const CLI::App* named = find_command(at, name);
+    if (named == nullptr) {
+      throw error("config.unknown_key", prefix + name, "the name of a command", "an unknown table");
+    }
+    for (const CLI::App* app = &command_; app != nullptr; app = app->get_parent()) {
+      if (app == named) {
+        add(table, *named, prefix + name + ".");
+      }
     }
   }
 
@@ -149,7 +159,9 @@ class Merger {
 
 }  // namespace
 
-void merge_config_file(const CLI::App& command, std::vector<std::string>& arguments) {
+void merge_config_file(const CLI::App& command,
+                       std::vector<std::string>& arguments,
+                       std::ptrdiff_t depth) {
   const auto path = config_path(arguments);
   if (!path) {
     return;
@@ -170,8 +182,12 @@ void merge_config_file(const CLI::App& command, std::vector<std::string>& argume
                  .got = std::string(error.description())});
   }
   Merger merger(command, arguments, *path);
-  merger.add(table, "");
-  merger.insert();
+  const CLI::App* root = &command;
+  while (root->get_parent() != nullptr) {
+    root = root->get_parent();
+  }
+  merger.add(table, *root, "");
+  merger.insert(depth);
 }
 
 }  // namespace kinema::cli

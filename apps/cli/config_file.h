@@ -3,6 +3,7 @@
 // every command, a table [embed] only for that command; flags on the command line win.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -12,9 +13,12 @@ class App;
 
 namespace kinema::cli {
 
-/// Finds --config in `arguments` (the command's name first) and inserts what the file says for
-/// options that the command line does not give. Throws kIo [io.open], kBadConfig [config.syntax,
-/// config.unknown_key, config.type].
-void merge_config_file(const CLI::App& command, std::vector<std::string>& arguments);
+/// Finds --config in `arguments` (whose first `depth` words name the command) and inserts what the
+/// file says for options that the command line does not give. A command of a group has a table of
+/// both names, [vae.encode]; [vae] holds for all commands of the group. Throws kIo [io.open],
+/// kBadConfig [config.syntax, config.unknown_key, config.type].
+void merge_config_file(const CLI::App& command,
+                       std::vector<std::string>& arguments,
+                       std::ptrdiff_t depth);
 
 }  // namespace kinema::cli

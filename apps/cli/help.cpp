@@ -62,8 +62,7 @@ std::string description_of(const CLI::Option& option) {
 
 std::string command_help(const CLI::App& app) {
   std::ostringstream out;
-  out << "kinema " << app.get_name() << " - " << app.get_description() << "\n\nUsage: kinema "
-      << app.get_name();
+  out << full_name(app) << " - " << app.get_description() << "\n\nUsage: " << full_name(app);
   Rows arguments;
   std::vector<std::pair<std::string, Rows>> groups;
   for (const CLI::Option* option : app.get_options()) {
@@ -103,15 +102,32 @@ std::string command_help(const CLI::App& app) {
   return out.str();
 }
 
-std::string root_help(const CLI::App& app) {
-  std::ostringstream out;
-  out << "kinema " << version() << " - " << app.get_description() << "\n\n"
-      << "Usage: kinema COMMAND [options]\n\nCommands:\n";
+void print_commands(std::ostringstream& out, const CLI::App& app) {
   Rows rows;
   for (const CLI::App* command : app.get_subcommands({})) {
     rows.emplace_back(command->get_name(), command->get_description());
   }
+  out << "\nCommands:\n";
   print_rows(out, rows);
+}
+
+std::string group_help(const CLI::App& app) {
+  std::ostringstream out;
+  out << full_name(app) << " - " << app.get_description() << "\n\nUsage: " << full_name(app)
+      << " COMMAND [options]\n";
+  if (!app.get_footer().empty()) {
+    out << "\nExamples:\n" << app.get_footer() << "\n";
+  }
+  print_commands(out, app);
+  out << "\n" << full_name(app) << " COMMAND --help explains one.\n";
+  return out.str();
+}
+
+std::string root_help(const CLI::App& app) {
+  std::ostringstream out;
+  out << "kinema " << version() << " - " << app.get_description() << "\n\n"
+      << "Usage: kinema COMMAND [options]\n";
+  print_commands(out, app);
   out << "\nStart here:\n"
          "  kinema doctor                   what this machine can do\n"
          "  kinema help COMMAND             options and examples of a command\n"
@@ -123,6 +139,11 @@ std::string root_help(const CLI::App& app) {
 }
 
 }  // namespace
+
+std::string full_name(const CLI::App& app) {
+  return app.get_parent() == nullptr ? app.get_name()
+                                     : full_name(*app.get_parent()) + " " + app.get_name();
+}
 
 std::string wrap(const std::string& text, std::size_t width, std::size_t indent) {
   std::istringstream words(text);
@@ -153,7 +174,10 @@ const CLI::App* find_command(const CLI::App& app, const std::string& name) {
 }
 
 std::string help_text(const CLI::App& app) {
-  return app.get_parent() == nullptr ? root_help(app) : command_help(app);
+  if (app.get_parent() == nullptr) {
+    return root_help(app);
+  }
+  return app.get_subcommands({}).empty() ? command_help(app) : group_help(app);
 }
 
 }  // namespace kinema::cli

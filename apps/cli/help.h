@@ -10,7 +10,11 @@ class App;
 
 namespace kinema::cli {
 
-/// Help of a command; of the root: what kinema is, its commands, where to go next.
+/// "kinema vae encode".
+[[nodiscard]] std::string full_name(const CLI::App& app);
+
+/// Help of a command; of a group: its commands; of the root: what kinema is, its commands, where to
+/// go next.
 [[nodiscard]] std::string help_text(const CLI::App& app);
 
 /// The direct command of that name, or null.

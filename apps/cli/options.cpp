@@ -2,30 +2,12 @@
 #include "apps/cli/options.h"
 
 #include <charconv>
-#include <filesystem>
 #include <string_view>
 
-#include <unistd.h>
-
-#include "core/base/error.h"
+#include "apps/cli/value_checks.h"
 
 namespace kinema::cli {
 namespace {
-
-namespace fs = std::filesystem;
-
-Error bad_value(std::string_view option,
-                std::string expected,
-                std::string got,
-                std::string hint = "") {
-  return Error(ErrorKind::kInvalidArgument,
-               {.code = "usage.value",
-                .place = "cli",
-                .subject = std::string(option),
-                .expected = std::move(expected),
-                .got = std::move(got),
-                .hint = std::move(hint)});
-}
 
 bool is_device(std::string_view text) {
   if (text == "auto" || text == "cpu" || text == "cuda") {
@@ -38,41 +20,6 @@ bool is_device(std::string_view text) {
   int index = -1;
   const auto result = std::from_chars(text.data(), text.data() + text.size(), index);
   return result.ec == std::errc() && result.ptr == text.data() + text.size() && index >= 0;
-}
-
-void require_exists(std::string_view option, const std::string& path) {
-  std::error_code failed;
-  if (!fs::exists(path, failed)) {
-    throw Error(ErrorKind::kIo,
-                {.code = "io.open",
-                 .place = "cli",
-                 .subject = std::string(option) + " " + path,
-                 .expected = "a file or folder",
-                 .got = "nothing of that name"});
-  }
-}
-
-void require_writable(std::string_view option, const std::string& path) {
-  const auto refuse = [&](std::string got) {
-    return Error(ErrorKind::kOutput,
-                 {.code = "output.unwritable",
-                  .place = "cli",
-                  .subject = std::string(option) + " " + path,
-                  .expected = "a file name in a folder that can be written",
-                  .got = std::move(got)});
-  };
-  std::error_code failed;
-  if (fs::is_directory(path, failed)) {
-    throw refuse("a folder");
-  }
-  const std::string parent = fs::path(path).parent_path().string();
-  const std::string folder = parent.empty() ? "." : parent;
-  if (!fs::is_directory(folder, failed)) {
-    throw refuse("no folder " + folder);
-  }
-  if (::access(folder.c_str(), W_OK) != 0) {
-    throw refuse("no permission to write in " + folder);
-  }
 }
 
 }  // namespace
@@ -123,18 +70,7 @@ void EmbedOptions::validate() const {
 }
 
 std::pair<std::int64_t, std::int64_t> GenerateOptions::parsed_size() const {
-  std::int64_t sides[2] = {0, 0};
-  const char* at = size.data();
-  const char* const end = size.data() + size.size();
-  for (int i = 0; i < 2; ++i) {
-    const auto result = std::from_chars(at, end, sides[i]);
-    at = result.ptr;
-    const bool separated = i == 0 ? at != end && *at++ == 'x' : at == end;
-    if (result.ec != std::errc() || !separated || sides[i] < 1) {
-      throw bad_value("--size", "WIDTHxHEIGHT in pixels, for example 512x288", "'" + size + "'");
-    }
-  }
-  return {sides[0], sides[1]};
+  return parse_size("--size", size);
 }
 
 void GenerateOptions::validate() const {
@@ -168,9 +104,7 @@ void GenerateOptions::validate() const {
                     "kinema has no model of its own yet; name a folder with model_index.json");
   }
   require_exists("--model", model);
-  if (output != "-" && !output.ends_with("/") && output.find('%') == std::string::npos) {
-    require_writable("--output", output);
-  }
+  require_video_output("--output", output);
 }
 
 void RerunOptions::validate() const {

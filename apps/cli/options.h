@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "apps/cli/vae_options.h"
+
 namespace kinema::cli {
 
 /// Options that every command takes.
@@ -91,6 +93,19 @@ struct RerunOptions {
   void validate() const;
 };
 
+struct ConvertOptions {
+  std::string source;
+  std::string output;
+  std::string vae;
+  std::string text_encoder;
+  std::string tokenizer;
+  std::string scheduler;
+  std::string only;
+  double scaling_factor = 0;    ///< 0: as the file implies
+  std::int64_t image_size = 0;  ///< 0: as the file says
+  void validate() const;
+};
+
 enum class Command {
   kNone,
   kHelp,
@@ -102,6 +117,11 @@ enum class Command {
   kGenerate,
   kResume,
   kRerun,
+  kVaeRoundtrip,
+  kVaeEncode,
+  kVaeDecode,
+  kVaeSeam,
+  kConvert,
 };
 
 /// One parsed command line.
@@ -116,6 +136,11 @@ struct Invocation {
   GenerateOptions generate;
   ResumeOptions resume;
   RerunOptions rerun;
+  VaeRoundtripOptions vae_roundtrip;
+  VaeEncodeOptions vae_encode;
+  VaeDecodeOptions vae_decode;
+  VaeSeamOptions vae_seam;
+  ConvertOptions convert;
 };
 
 }  // namespace kinema::cli

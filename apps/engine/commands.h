@@ -25,6 +25,25 @@ void rerun(const cli::RerunOptions& options,
            const cli::CommonOptions& common,
            cli::Console& console);
 
+/// `kinema vae`: a clip there and back, with numbers; the paper's segments against the exact
+/// stream.
+void vae_roundtrip(const cli::VaeRoundtripOptions& options,
+                   const cli::CommonOptions& common,
+                   cli::Console& console);
+void vae_seam(const cli::VaeSeamOptions& options,
+              const cli::CommonOptions& common,
+              cli::Console& console);
+/// Videos and pictures into latent files, and a latent file into a video.
+void vae_encode(const cli::VaeEncodeOptions& options,
+                const cli::CommonOptions& common,
+                cli::Console& console);
+void vae_decode(const cli::VaeDecodeOptions& options,
+                const cli::CommonOptions& common,
+                cli::Console& console);
+
+/// Public checkpoints into a model folder.
+void convert(const cli::ConvertOptions& options, cli::Console& console);
+
 /// Loads every library and measures what decides the speed here: matrix products and memory.
 void doctor(const cli::CommonOptions& common, cli::Console& console);
 

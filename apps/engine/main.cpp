@@ -28,6 +28,10 @@ int run(const cli::Invocation& invocation) {
       invocation.embed.validate();
       kinema::engine::embed(invocation.embed, invocation.common, console);
       return 0;
+    case cli::Command::kConvert:
+      invocation.convert.validate();
+      kinema::engine::convert(invocation.convert, console);
+      return 0;
 #ifdef KINEMA_WITH_MEDIA
     case cli::Command::kGenerate:
       invocation.generate.validate();
@@ -40,10 +44,30 @@ int run(const cli::Invocation& invocation) {
       invocation.rerun.validate();
       kinema::engine::rerun(invocation.rerun, invocation.common, console);
       return 0;
+    case cli::Command::kVaeRoundtrip:
+      invocation.vae_roundtrip.validate(invocation.common.json);
+      kinema::engine::vae_roundtrip(invocation.vae_roundtrip, invocation.common, console);
+      return 0;
+    case cli::Command::kVaeEncode:
+      invocation.vae_encode.validate();
+      kinema::engine::vae_encode(invocation.vae_encode, invocation.common, console);
+      return 0;
+    case cli::Command::kVaeDecode:
+      invocation.vae_decode.validate(invocation.common.json);
+      kinema::engine::vae_decode(invocation.vae_decode, invocation.common, console);
+      return 0;
+    case cli::Command::kVaeSeam:
+      invocation.vae_seam.validate();
+      kinema::engine::vae_seam(invocation.vae_seam, invocation.common, console);
+      return 0;
 #else
     case cli::Command::kGenerate:
     case cli::Command::kResume:
     case cli::Command::kRerun:
+    case cli::Command::kVaeRoundtrip:
+    case cli::Command::kVaeEncode:
+    case cli::Command::kVaeDecode:
+    case cli::Command::kVaeSeam:
       throw Error(ErrorKind::kUnsupported,
                   {.code = "build.no_media",
                    .place = "engine",

@@ -13,6 +13,7 @@
 #include "apps/front/commands.h"
 #include "apps/front/engine_path.h"
 #include "core/base/file.h"
+#include "core/base/machine_memory.h"
 #include "core/base/version.h"
 
 namespace kinema::front {
@@ -46,20 +47,6 @@ Processor read_processor() {
   return processor;
 }
 
-// Bytes of a field of /proc/meminfo such as "MemTotal".
-std::uint64_t memory_field(const std::string& name) {
-  std::ifstream file("/proc/meminfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.starts_with(name + ":")) {
-      std::uint64_t kibibytes = 0;
-      std::istringstream(line.substr(name.size() + 1)) >> kibibytes;
-      return kibibytes * 1024;
-    }
-  }
-  return 0;
-}
-
 int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -89,8 +76,7 @@ OrderedJson read_cards() {
 
 void doctor(cli::Console& console) {
   const Processor processor = read_processor();
-  const std::uint64_t total = memory_field("MemTotal");
-  const std::uint64_t available = memory_field("MemAvailable");
+  const auto [total, available] = machine_memory();
   std::error_code failed;
   const fs::space_info disk = fs::space(".", failed);
   const std::string engine = engine_path();

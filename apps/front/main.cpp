@@ -71,6 +71,21 @@ int run(cli::CommandLine& line, const cli::Invocation& invocation, char** argv) 
     case cli::Command::kRerun:
       invocation.rerun.validate();
       become_engine(argv);
+    case cli::Command::kVaeRoundtrip:
+      invocation.vae_roundtrip.validate(invocation.common.json);
+      become_engine(argv);
+    case cli::Command::kVaeEncode:
+      invocation.vae_encode.validate();
+      become_engine(argv);
+    case cli::Command::kVaeDecode:
+      invocation.vae_decode.validate(invocation.common.json);
+      become_engine(argv);
+    case cli::Command::kVaeSeam:
+      invocation.vae_seam.validate();
+      become_engine(argv);
+    case cli::Command::kConvert:
+      invocation.convert.validate();
+      become_engine(argv);
   }
   return 1;
 }

@@ -95,6 +95,28 @@ TEST(CommandLineTest, MistakesAreUsageErrorsWithAGuess) {
       "usage.arguments");
 }
 
+TEST(CommandLineTest, GroupsHoldCommands) {
+  const Invocation invocation = parse(
+      {"--json", "vae", "--threads", "2", "encode", "a.mp4", "b/", "--vae", "dir", "-o", "cache"});
+  EXPECT_EQ(invocation.command, Command::kVaeEncode);
+  EXPECT_THAT(invocation.vae_encode.inputs, ElementsAre("a.mp4", "b/"));
+  EXPECT_EQ(invocation.vae_encode.run.vae, "dir");
+  EXPECT_TRUE(invocation.common.json);
+  EXPECT_EQ(invocation.common.threads, 2);
+  EXPECT_EQ(parse({"vae"}).command, Command::kHelp);
+  EXPECT_THAT(parse({"vae"}).help.command, ElementsAre("vae"));
+  EXPECT_THAT(parse({"vae", "encode", "--help"}).help.command, ElementsAre("vae", "encode"));
+  EXPECT_THAT(parse({"help", "vae", "encode"}).help.command, ElementsAre("vae", "encode"));
+  // A source may be called like a command.
+  EXPECT_THAT(parse({"vae", "encode", "decode", "--vae", "d", "-o", "c"}).vae_encode.inputs,
+              ElementsAre("decode"));
+  const Error command = error_of({"vae", "encod", "x"});
+  EXPECT_EQ(command.code(), "usage.command");
+  EXPECT_THAT(command.what(), HasSubstr("did you mean kinema vae encode?"));
+  const Error option = error_of({"vae", "decode", "x", "-o", "y", "--sed", "3"});
+  EXPECT_THAT(option.what(), HasSubstr("did you mean --seed?"));
+}
+
 TEST(CommandLineTest, CommonValuesAreChecked) {
   for (const char* device : {"gpu", "cuda:", "cuda:x", "cuda:-1", ""}) {
     EXPECT_EQ(error_of({"doctor", std::string("--device=") + device}).code(),
@@ -134,6 +156,19 @@ TEST_F(ConfigFileTest, ShortFlagsWin) {
             "d.safetensors");
 }
 
+TEST_F(ConfigFileTest, TablesOfAGroupAndItsCommands) {
+  const std::string path = write(
+      "[vae]\nvae = \"dir\"\n[vae.encode]\noutput = \"c\"\nclip-frames = 17\n[vae.decode]\nseed = "
+      "3\n");
+  const Invocation invocation = parse({"vae", "encode", "x", "--config", path});
+  EXPECT_EQ(invocation.vae_encode.run.vae, "dir");
+  EXPECT_EQ(invocation.vae_encode.clip_frames, 17);
+  EXPECT_EQ(parse({"vae", "decode", "x", "-o", "y", "--config", path}).vae_decode.seed, 3);
+  EXPECT_EQ(
+      error_of({"vae", "encode", "x", "-o", "c", "--config", write("[vae.encod]\nx = 1\n")}).code(),
+      "config.unknown_key");
+}
+
 TEST_F(ConfigFileTest, MistakesNameTheFileAndTheKey) {
   const Error unknown = error_of({"doctor", "--config", write("thraeds = 2\n")});
   EXPECT_EQ(unknown.code(), "config.unknown_key");
@@ -171,6 +206,18 @@ TEST(HelpTest, WrapsAtSpaces) {
   EXPECT_EQ(wrap("one two three", 8, 2), "one two\n  three");
   EXPECT_EQ(wrap("", 8, 2), "");
   EXPECT_EQ(wrap("averylongword x", 4, 1), "averylongword\n x");
+}
+
+TEST(HelpTest, GroupsListTheirCommands) {
+  const CommandLine line;
+  EXPECT_THAT(line.help({"vae"}), HasSubstr("roundtrip"));
+  EXPECT_THAT(line.help({"vae"}), HasSubstr("Usage: kinema vae COMMAND"));
+  for (const char* command : {"roundtrip", "encode", "decode", "seam"}) {
+    const std::string text = line.help({"vae", command});
+    EXPECT_THAT(text, HasSubstr("Usage: kinema vae " + std::string(command)));
+    EXPECT_THAT(text, HasSubstr("Examples:\n  kinema vae " + std::string(command)));
+    EXPECT_THAT(text, HasSubstr("--json"));
+  }
 }
 
 TEST(CompletionTest, KnowsEveryOption) {

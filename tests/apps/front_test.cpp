@@ -191,8 +191,11 @@ TEST(CompletionTest, BashScriptCompletes) {
            "; COMP_WORDS=(kinema embed --text); COMP_CWORD=2; _kinema; echo \"${COMPREPLY[@]}\";"
            " COMP_WORDS=(kinema ins); COMP_CWORD=1; _kinema; echo \"${COMPREPLY[@]}\";"
            " COMP_WORDS=(kinema doctor --dtype b); COMP_CWORD=3; _kinema; echo "
+           "\"${COMPREPLY[@]}\";"
+           " COMP_WORDS=(kinema vae de); COMP_CWORD=2; _kinema; echo \"${COMPREPLY[@]}\";"
+           " COMP_WORDS=(kinema vae encode --clip); COMP_CWORD=3; _kinema; echo "
            "\"${COMPREPLY[@]}\""});
-  EXPECT_EQ(result.out, "--text-encoder\ninspect\nbf16\n") << result.err;
+  EXPECT_EQ(result.out, "--text-encoder\ninspect\nbf16\ndecode\n--clip-frames\n") << result.err;
 }
 
 }  // namespace
