@@ -20,7 +20,7 @@ FLOORS = {
     "core/attention": 3, "core/diffusion": 3, "core/nn": 3, "core/train": 3, "world": 3,
     "dit": 4, "text": 4, "understanding": 4, "vae": 4,
     "style": 5,
-    "data_pipeline": 6, "pipeline": 6,
+    "data_pipeline": 6, "pipeline": 6, "training": 6,
     "apps": 7, "bench": 7,
     "tests": 8,  # tests of apps include apps
 }

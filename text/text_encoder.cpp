@@ -47,4 +47,9 @@ std::unique_ptr<TextEncoder> TextEncoder::load(const ModelFiles& files,
                .got = family.empty() ? "none" : "'" + family + "'"});
 }
 
+Tensor mean_of_tokens(const Tensor& context_BMD, const Tensor& mask_BM) {
+  const Tensor weight_BM1 = mask_BM.to(context_BMD.options()).unsqueeze(2);
+  return (context_BMD * weight_BM1).sum(1) / weight_BM1.sum(1).clamp_min(1);
+}
+
 }  // namespace kinema::text

@@ -28,6 +28,9 @@ struct TextEncoding {
       projected_BP;  ///< CLIP with text_projection: pooled_BD projected to width P
 };
 
+/// Mean of the rows whose mask is not 0, [B, D]: what small T5 models are pooled by.
+[[nodiscard]] Tensor mean_of_tokens(const Tensor& context_BMD, const Tensor& mask_BM);
+
 /// Facts for reports and for sizing what reads the context.
 struct TextEncoderInfo {
   std::string family;                      ///< "t5", "umt5", "clip_text_model"

@@ -10,6 +10,7 @@
 
 #include "core/nn/conv.h"
 #include "vae/image_blocks.h"
+#include "vae/linear_shortcut.h"
 #include "vae/mid_attention.h"
 #include "vae/time_resample.h"
 
@@ -349,11 +350,12 @@ class EncoderImpl final : public torch::nn::Module {
         streams_(c.streams_exactly()),
         down_(register_module("down", torch::nn::ModuleList())) {
     const std::int64_t top = c.width(c.num_levels() - 1);
+    const std::int64_t pixels = c.in_channels * c.patch * c.patch;
     if (c.conv_in_3d) {
-      conv_in_3d_ = register_module("conv_in", causal(c.in_channels, c.width(0), 3, c, p));
+      conv_in_3d_ = register_module("conv_in", causal(pixels, c.width(0), 3, c, p));
     } else {
       conv_in_2d_ = register_module("conv_in",
-                                    nn::Conv2d(nn::Conv2dOptions{.in_channels = c.in_channels,
+                                    nn::Conv2d(nn::Conv2dOptions{.in_channels = pixels,
                                                                  .out_channels = c.width(0),
                                                                  .padding = {1, 1}},
                                                p));
@@ -417,7 +419,8 @@ class DecoderImpl final : public torch::nn::Module {
       up_->push_back(UpLevel(l, c, p));
     }
     norm_out_ = register_module("norm_out", nn::GroupNorm(c.groups, c.width(0), c.norm_eps, p));
-    conv_out_ = register_module("conv_out", causal(c.width(0), c.in_channels, 3, c, p));
+    conv_out_ =
+        register_module("conv_out", causal(c.width(0), c.in_channels * c.patch * c.patch, 3, c, p));
   }
 
   [[nodiscard]] Tensor forward(const Tensor& latents, StreamState* stream) const {
@@ -496,6 +499,7 @@ struct VidVaeImpl::Parts {
   Decoder decoder{nullptr};
   CausalConv3d quant_conv{nullptr};
   CausalConv3d post_quant_conv{nullptr};
+  LinearShortcut shortcut{nullptr};
 };
 
 VidVaeImpl::VidVaeImpl(const VidVaeConfig& config, const ParameterOptions& p)
@@ -507,16 +511,40 @@ VidVaeImpl::VidVaeImpl(const VidVaeConfig& config, const ParameterOptions& p)
       register_module("quant_conv", causal(2 * latents, 2 * latents, 1, config, p));
   parts_->post_quant_conv =
       register_module("post_quant_conv", causal(latents, latents, 1, config, p));
+  if (config.linear_shortcut) {
+    parts_->shortcut = register_module(
+        "linear_shortcut",
+        LinearShortcut(config.in_channels,
+                       latents,
+                       BlockSize{.time = config.temporal_ratio(), .space = config.spatial_ratio()},
+                       p));
+  }
 }
 
 VidVaeImpl::~VidVaeImpl() = default;
 
 Tensor VidVaeImpl::encode(const Tensor& x_BCFHW, StreamState* stream) const {
-  return parts_->quant_conv->forward(parts_->encoder->forward(x_BCFHW, stream), nullptr);
+  // The shortcut comes first: layers take their states in call order.
+  const Tensor shortcut =
+      parts_->shortcut.is_empty() ? Tensor() : parts_->shortcut->encode(x_BCFHW, stream);
+  const Tensor x = config_.patch == 1 ? x_BCFHW : space_to_channels(x_BCFHW, config_.patch);
+  const Tensor moments = parts_->quant_conv->forward(parts_->encoder->forward(x, stream), nullptr);
+  if (!shortcut.defined()) {
+    return moments;
+  }
+  const std::int64_t latents = config_.latent_channels;
+  return at::cat({moments.narrow(1, 0, latents) + shortcut, moments.narrow(1, latents, latents)},
+                 1);
 }
 
 Tensor VidVaeImpl::decode(const Tensor& z_BCTHW, StreamState* stream) const {
-  return parts_->decoder->forward(parts_->post_quant_conv->forward(z_BCTHW, nullptr), stream);
+  const Tensor shortcut =
+      parts_->shortcut.is_empty() ? Tensor() : parts_->shortcut->decode(z_BCTHW, stream);
+  Tensor y = parts_->decoder->forward(parts_->post_quant_conv->forward(z_BCTHW, nullptr), stream);
+  if (config_.patch > 1) {
+    y = channels_to_space(y, config_.patch);
+  }
+  return shortcut.defined() ? nn::add_consume(std::move(y), shortcut) : y;
 }
 
 }  // namespace kinema::vae

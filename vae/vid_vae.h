@@ -82,6 +82,8 @@ struct VidVaeConfig {
   std::vector<TimeUp> time_up = {TimeUp::kNone, TimeUp::kNone, TimeUp::kRepeat, TimeUp::kRepeat};
   TimePadding pad_time = TimePadding::kFirst;
   MidAttention mid_attn = MidAttention::kFrame;
+  std::int64_t patch = 1;        ///< the network sees patch x patch pixels as channels
+  bool linear_shortcut = false;  ///< a linear map of pixel blocks beside the network
   std::vector<double> scale = {1.0, 1.0, 1.0, 1.0};  ///< model space is (z - shift) / scale
   std::vector<double> shift = {0.0, 0.0, 0.0, 0.0};
 
@@ -98,9 +100,7 @@ struct VidVaeConfig {
     return base * mult[static_cast<std::size_t>(level)];
   }
   [[nodiscard]] std::int64_t temporal_ratio() const noexcept;
-  [[nodiscard]] std::int64_t spatial_ratio() const noexcept {
-    return std::int64_t{1} << (num_levels() - 1);
-  }
+  [[nodiscard]] std::int64_t spatial_ratio() const noexcept { return patch << (num_levels() - 1); }
   /// Whether chunks give exactly what one shot gives.
   [[nodiscard]] bool streams_exactly() const noexcept;
   bool operator==(const VidVaeConfig&) const = default;

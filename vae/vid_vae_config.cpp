@@ -232,6 +232,8 @@ VidVaeConfig VidVaeConfig::from_json(const Json& json, const std::string& path, 
   read_words(reader, "time_up", kTimeUpWords, c.time_up);
   read_word(reader, "pad_time", kPaddingWords, c.pad_time);
   read_word(reader, "mid_attn", kAttentionWords, c.mid_attn);
+  reader.optional("patch", c.patch);
+  reader.optional("linear_shortcut", c.linear_shortcut);
   reader.optional("scale", c.scale);
   reader.optional("shift", c.shift);
   reader.ignore({"_class_name"});
@@ -320,6 +322,8 @@ Json VidVaeConfig::to_json() const {
           {"time_up", words_of(kTimeUpWords, time_up)},
           {"pad_time", word_of(kPaddingWords, pad_time)},
           {"mid_attn", word_of(kAttentionWords, mid_attn)},
+          {"patch", patch},
+          {"linear_shortcut", linear_shortcut},
           {"scale", scale},
           {"shift", shift}};
 }
@@ -330,6 +334,7 @@ void VidVaeConfig::validate(const std::string& path) const {
   problems.check_size("latent_channels", latent_channels, 4096);
   problems.check_size("base", base);
   problems.check_size("res_blocks", res_blocks, 1024);
+  problems.check_size("patch", patch, 64);
   problems.check(norm_eps > 0.0, "norm_eps must be positive");
   problems.check(!mult.empty() && mult.size() <= kMaxLevels,
                  fmt::format("mult has {} levels, not 1 to {}", mult.size(), kMaxLevels));
@@ -357,6 +362,8 @@ void VidVaeConfig::validate(const std::string& path) const {
   problems.check(halvings == doublings, "time_down and time_up must change time equally often");
   problems.check(pad_time == TimePadding::kFirst || halvings == 0,
                  "pad_time must be first where time is halved");
+  problems.check(pad_time == TimePadding::kFirst || !linear_shortcut,
+                 "linear_shortcut needs pad_time first");
   const auto channels = static_cast<std::size_t>(std::max<std::int64_t>(latent_channels, 0));
   problems.check(scale.size() == channels && shift.size() == channels &&
                      std::find(scale.begin(), scale.end(), 0.0) == scale.end(),

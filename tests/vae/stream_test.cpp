@@ -47,7 +47,15 @@ std::vector<VidVaeConfig> streaming_configs() {
   joint.time_down = {TimeDown::kPool, TimeDown::kNone, TimeDown::kJoint, TimeDown::kNone};
   joint.time_up = {TimeUp::kRepeat, TimeUp::kNone, TimeUp::kNone, TimeUp::kRepeat};
   joint.space_down = {SpaceDown::kFrame, SpaceDown::kCausal, SpaceDown::kCausal};
-  return {tiny_config(), mixed, joint};
+  VidVaeConfig shortcut = tiny_config();
+  shortcut.mult = {1, 2, 2};
+  shortcut.conv3d_levels_enc = {false, true, true};
+  shortcut.space_down = {SpaceDown::kCausal, SpaceDown::kCausal};
+  shortcut.time_down = {TimeDown::kPool, TimeDown::kPool, TimeDown::kNone};
+  shortcut.time_up = {TimeUp::kNone, TimeUp::kRepeat, TimeUp::kRepeat};
+  shortcut.patch = 2;
+  shortcut.linear_shortcut = true;
+  return {tiny_config(), mixed, joint, shortcut};
 }
 
 class StreamPartition : public ::testing::TestWithParam<std::size_t> {};
@@ -88,7 +96,7 @@ TEST_P(StreamPartition, EncodeAndDecodeEqualOneShot) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Configs, StreamPartition, ::testing::Values(0, 1, 2));
+INSTANTIATE_TEST_SUITE_P(Configs, StreamPartition, ::testing::Values(0, 1, 2, 3));
 
 TEST(Stream, LaterFramesDoNotChangeEarlierLatents) {
   const at::NoGradGuard no_grad;
