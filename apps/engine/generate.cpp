@@ -277,18 +277,17 @@ std::string describe_costs(const VideoRequest& request, const pipeline::Plan& pl
 void dry_run(TextToVideo& pipe, const std::vector<BatchItem>& items, cli::Console& console) {
   OrderedJson videos = OrderedJson::array();
   std::string text;
-  VideoRequest measured;
-  std::vector<pipeline::StageCost> stages;
+  std::vector<pipeline::StageCost> first;
   for (const BatchItem& item : items) {
     pipeline::Plan plan = check_item(pipe, item, true);
-    // Videos that differ in their seed alone cost the same.
-    VideoRequest same = item.request;
-    same.seed = measured.seed;
-    if (same != measured) {
-      stages = pipe.costs(item.request, plan, /*measured=*/true);
-      measured = item.request;
+    // The first video is measured; the others take the same rates.
+    plan.stages = pipe.costs(item.request, plan, /*measured=*/first.empty());
+    first = first.empty() ? plan.stages : first;
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      if (first[i].seconds && first[i].gflop > 0) {
+        plan.stages[i].seconds = *first[i].seconds * plan.stages[i].gflop / first[i].gflop;
+      }
     }
-    plan.stages = stages;
     videos.push_back({{"output", item.output},
                       {"request", item.request.to_json()},
                       {"plan", plan.to_json()},
