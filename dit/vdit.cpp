@@ -67,6 +67,21 @@ void take_caption_tokens(VDitConfig& config, const io::TensorViews& tensors) {
   }
 }
 
+void check_windows(const TemporalWindows& windows, const Tensor& latents_BCTHW) {
+  std::int64_t covered = 0;
+  for (const diffusion::Window& window : windows.windows) {
+    covered = std::max(covered, window.end());
+  }
+  if (covered > 0 && (latents_BCTHW.dim() != 5 || latents_BCTHW.size(2) != covered)) {
+    throw Error(ErrorKind::kInvalidArgument,
+                {.code = "dit.frames",
+                 .place = kPlace,
+                 .subject = "latent frames",
+                 .expected = std::to_string(covered) + ", which the temporal windows cover",
+                 .got = tensor::shape_text(latents_BCTHW)});
+  }
+}
+
 void warn_unknown_keys(Logger& logger,
                        const std::string& path,
                        const std::vector<std::string>& keys) {
@@ -85,6 +100,7 @@ struct VideoDit::Impl {
   VDiT model{nullptr};
   VideoDitInfo info;
   DitExecution execution;
+  TemporalWindows windows;
   std::list<CachedPrompt> prompts;  ///< newest first
   std::vector<std::pair<const void*, std::int64_t>> prompt_weights;
 
@@ -218,13 +234,15 @@ Tensor VideoDit::predict(const Tensor& latents_BCTHW,
                          const diffusion::Conditioning& conditioning) {
   return tensor::with_torch_errors(kPlace, [&] {
     at::NoGradGuard no_grad;
+    check_windows(impl_->windows, latents_BCTHW);
     const PromptCache cache = impl_->prompt_cache(conditioning);
     return impl_->model->run(
         latents_BCTHW.to(impl_->info.place.device),
         timesteps,
         conditioning,
         cache,
-        {.frames = impl_->execution.frame_group, .positions = impl_->execution.position_group});
+        {.frames = impl_->execution.frame_group, .positions = impl_->execution.position_group},
+        &impl_->windows);
   });
 }
 
@@ -242,6 +260,28 @@ diffusion::Conditioning VideoDit::unconditional(const diffusion::Conditioning& c
             .to(conditioning.context_BMD.options());
     return result;
   });
+}
+
+void VideoDit::set_temporal_windows(const std::vector<diffusion::Window>& windows) {
+  if (windows.size() < 2) {
+    impl_->windows = {};
+    return;
+  }
+  if (!config().has_temporal_windows()) {
+    throw Error(ErrorKind::kUnsupported,
+                {.code = "dit.temporal_windows",
+                 .place = kPlace,
+                 .subject = "windows of temporal attention",
+                 .expected = "layout stdit2 or stdit3 with one frame in a patch",
+                 .got = std::string(to_string(config().layout))});
+  }
+  std::int64_t num_frames = 0;
+  for (const diffusion::Window& window : windows) {
+    num_frames = std::max(num_frames, window.end());
+  }
+  impl_->windows = {.windows = windows,
+                    .weights = diffusion::normalised_weights(
+                        windows, num_frames, diffusion::WindowWeights::kTriangular)};
 }
 
 void VideoDit::set_execution(const DitExecution& execution) {

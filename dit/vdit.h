@@ -10,9 +10,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/base/log.h"
 #include "core/diffusion/denoiser.h"
+#include "core/diffusion/windows.h"
 #include "core/tensor/place.h"
 #include "core/tensor/tensor.h"
 #include "dit/vdit_config.h"
@@ -79,6 +81,8 @@ class VideoDit final : public diffusion::Denoiser {
 
   /// See diffusion::Denoiser. float32; no gradients. Keys and values of the prompts are computed
   /// once and kept while the context stays equal and the weights are untouched.
+  /// Conditioning::frame_offset changes nothing: positions count from the start of a window, as in
+  /// the videos that the models were trained on. Rotary positions act by differences anyway.
   /// Throws kShapeMismatch [tensor.shape], kInvalidArgument [dit.condition, dit.frames].
   [[nodiscard]] Tensor predict(const Tensor& latents_BCTHW,
                                const Tensor& timesteps,
@@ -90,6 +94,13 @@ class VideoDit final : public diffusion::Denoiser {
   /// one.
   [[nodiscard]] diffusion::Conditioning unconditional(
       const diffusion::Conditioning& conditioning) const;
+
+  /// FreeNoise (arXiv 2310.15169): temporal attention of predict() in windows over the frames,
+  /// averaged with triangular weights, so that a longer video than the model was trained on needs
+  /// one pass. One window, or none: attention over all frames. Throws kUnsupported
+  /// [dit.temporal_windows] where config().has_temporal_windows() is false; predict() throws
+  /// kInvalidArgument [dit.frames] for another number of frames than the windows cover.
+  void set_temporal_windows(const std::vector<diffusion::Window>& windows);
 
   void set_execution(const DitExecution& execution);
   [[nodiscard]] const DitExecution& execution() const noexcept;

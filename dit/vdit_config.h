@@ -64,6 +64,11 @@ struct VDitConfig {
   void validate(const std::string& subject) const;
 
   [[nodiscard]] std::int64_t head_width() const noexcept { return width / num_heads; }
+  /// Whether temporal attention stands on its own and knows positions by differences only, so that
+  /// it can look through windows.
+  [[nodiscard]] bool has_temporal_windows() const noexcept {
+    return (layout == Layout::kStdit2 || layout == Layout::kStdit3) && patch[0] == 1;
+  }
   [[nodiscard]] std::int64_t out_channels() const noexcept {
     return predict_variance ? 2 * latent_channels : latent_channels;
   }

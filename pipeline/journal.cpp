@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/io/safetensors.h"
@@ -23,7 +25,42 @@ std::string state_path(const std::string& folder) {
   return folder + "/state.safetensors";
 }
 
+std::string given_path(const std::string& folder) {
+  return folder + "/given.safetensors";
+}
+std::string frame_path(const std::string& folder, std::int64_t index) {
+  return folder + fmt::format("/frame-{:06}.safetensors", index);
+}
+
+/// Tensor `name` of a file of this journal, in memory of its own.
+Tensor stored(const io::SafetensorsFile& file, const std::string& path, const std::string& name) {
+  const auto found = file.tensors().find(name);
+  if (found == file.tensors().end()) {
+    throw Error(ErrorKind::kBadData,
+                {.code = "journal.damaged",
+                 .place = "pipeline.journal",
+                 .subject = path,
+                 .expected = "the tensor " + name,
+                 .got = "none"});
+  }
+  return tensor::tensor_from_view(found->second).clone();
+}
+
 }  // namespace
+
+void make_journal_folder(const std::string& folder) {
+  std::error_code failed;
+  fs::remove_all(folder, failed);
+  fs::create_directories(folder, failed);
+  if (failed) {
+    throw Error(ErrorKind::kOutput,
+                {.code = "output.unwritable",
+                 .place = "pipeline.journal",
+                 .subject = folder,
+                 .expected = "a folder that can be made",
+                 .got = failed.message()});
+  }
+}
 
 Journal::Journal(std::string folder, VideoRequest request)
     : folder_(std::move(folder)), request_(std::move(request)) {}
@@ -39,17 +76,7 @@ bool Journal::exists(const std::string& output) {
 
 Journal Journal::create(const std::string& output, const VideoRequest& request) {
   const std::string folder = folder_of(output);
-  std::error_code failed;
-  fs::remove_all(folder, failed);
-  fs::create_directories(folder, failed);
-  if (failed) {
-    throw Error(ErrorKind::kOutput,
-                {.code = "output.unwritable",
-                 .place = "pipeline.journal",
-                 .subject = folder,
-                 .expected = "a folder that can be made",
-                 .got = failed.message()});
-  }
+  make_journal_folder(folder);
   const OrderedJson json = {{"format", kFormat}, {"request", request.to_json()}};
   write_file(request_path(folder),
              json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
@@ -125,6 +152,33 @@ void Journal::save(std::int64_t steps_done,
   }
   const Json json = {{"steps_done", steps_done}, {"sampler", state.json}};
   tensor::save_tensors(state_path(folder_), tensors, {{"state", json.dump()}});
+}
+
+void Journal::save_frame(std::int64_t index, const Tensor& latents_BC1HW) const {
+  tensor::save_tensors(frame_path(folder_, index), {{"latents_BCTHW", latents_BC1HW}});
+}
+
+std::vector<Tensor> Journal::load_frames(std::int64_t count) const {
+  std::vector<Tensor> frames;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string path = frame_path(folder_, i);
+    frames.push_back(stored(io::SafetensorsFile::open(path), path, "latents_BCTHW"));
+  }
+  return frames;
+}
+
+void Journal::save_given(const Tensor& given_BCTHW, const Tensor& mask_BT) const {
+  tensor::save_tensors(given_path(folder_), {{"latents_BCTHW", given_BCTHW}, {"mask_BT", mask_BT}});
+}
+
+std::optional<Journal::Given> Journal::load_given() const {
+  const std::string path = given_path(folder_);
+  if (!fs::exists(path)) {
+    return std::nullopt;
+  }
+  const auto file = io::SafetensorsFile::open(path);
+  return Given{.latents_BCTHW = stored(file, path, "latents_BCTHW"),
+               .mask_BT = stored(file, path, "mask_BT")};
 }
 
 void Journal::remove() const {

@@ -8,12 +8,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/diffusion/sampler.h"
 #include "core/tensor/tensor.h"
 #include "pipeline/video_request.h"
 
 namespace kinema::pipeline {
+
+/// An empty folder for a journal; what an earlier run left there goes. Throws kOutput
+/// [output.unwritable].
+void make_journal_folder(const std::string& folder);
 
 class Journal {
  public:
@@ -41,6 +46,20 @@ class Journal {
             const Tensor& latents_BCTHW,
             const diffusion::Sampler& sampler,
             const Tensor& guidance_running) const;
+  /// Frames that left a fifo queue, each [1, C, 1, H, W], in a file of its own: what is done is
+  /// written once. Save a frame before the state that counts it.
+  void save_frame(std::int64_t index, const Tensor& latents_BC1HW) const;
+  /// The first `count`. Throws kIo, kBadCheckpoint for a missing or damaged one.
+  [[nodiscard]] std::vector<Tensor> load_frames(std::int64_t count) const;
+
+  /// Latents of given frames and the mask of generated ones, as they were encoded at the start.
+  void save_given(const Tensor& given_BCTHW, const Tensor& mask_BT) const;
+  struct Given {
+    Tensor latents_BCTHW;
+    Tensor mask_BT;
+  };
+  [[nodiscard]] std::optional<Given> load_given() const;
+
   /// The output is complete.
   void remove() const;
 

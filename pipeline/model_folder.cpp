@@ -22,6 +22,7 @@ GenerationDefaults read_defaults(const std::string& path) {
   reader.optional("width", defaults.width);
   reader.optional("height", defaults.height);
   reader.optional("frames", defaults.frames);
+  reader.optional("max_frames", defaults.max_frames);
   reader.optional("fps", defaults.fps);
   reader.optional("steps", defaults.steps);
   reader.optional("guidance", defaults.guidance);

@@ -19,6 +19,7 @@ struct GenerationDefaults {
   double fps = 8;
   std::int64_t steps = 30;
   double guidance = 7.0;
+  std::int64_t max_frames = 0;    ///< longest video that the model was trained on; 0: not told
   std::int64_t max_length = 300;  ///< prompt tokens
   std::string clean = "caption";  ///< caption, lower or none
 };

@@ -11,6 +11,10 @@ namespace {
 
 constexpr const char* kFormat = "kinema-generation-1";
 
+bool is_long_mode(const std::string& name) {
+  return name == "exact" || name == "fused" || name == "freenoise" || name == "fifo";
+}
+
 }  // namespace
 
 VideoRequest VideoRequest::with_defaults(const ModelFolder& model) {
@@ -44,11 +48,48 @@ VideoRequest VideoRequest::from_json(const Json& json, const std::string& subjec
   reader.required("max_length", request.max_length);
   reader.required("clean", request.clean);
   reader.required("model", request.model);
+  // Videos made before these existed had none of it.
+  request.long_mode = "exact";
+  reader.optional("long", request.long_mode);
+  reader.optional("window", request.window);
+  if (const Json* scenes = reader.find("scenes"); scenes != nullptr) {
+    request.scenes = scenes_from_json(*scenes, subject);
+  }
+  reader.optional("image", request.image);
+  reader.optional("video", request.video);
+  reader.optional("end_video", request.end_video);
+  reader.optional("given_frames", request.given_frames);
   reader.finish();
   return request;
 }
 
+std::vector<Scene> scenes_from_json(const Json& json, const std::string& subject) {
+  const JsonContext context{
+      .place = "pipeline.request", .subject = subject, .kind = ErrorKind::kBadData};
+  std::vector<Scene> scenes;
+  if (!json.is_array()) {
+    throw Error(ErrorKind::kBadData,
+                {.code = "config.type",
+                 .place = "pipeline.request",
+                 .subject = subject + ": scenes",
+                 .expected = R"(a list of {"seconds": S, "prompt": "..."})",
+                 .got = json.type_name()});
+  }
+  for (const Json& item : json) {
+    JsonReader reader(item, context);
+    Scene& scene = scenes.emplace_back();
+    reader.required("seconds", scene.seconds);
+    reader.required("prompt", scene.prompt);
+    reader.finish();
+  }
+  return scenes;
+}
+
 OrderedJson VideoRequest::to_json() const {
+  OrderedJson scene_list = OrderedJson::array();
+  for (const Scene& scene : scenes) {
+    scene_list.push_back({{"seconds", scene.seconds}, {"prompt", scene.prompt}});
+  }
   return {{"prompt", prompt},
           {"negative", negative},
           {"width", width},
@@ -61,7 +102,14 @@ OrderedJson VideoRequest::to_json() const {
           {"guidance", guidance},
           {"max_length", max_length},
           {"clean", clean},
-          {"model", model}};
+          {"model", model},
+          {"long", long_mode},
+          {"window", window},
+          {"scenes", scene_list},
+          {"image", image},
+          {"video", video},
+          {"end_video", end_video},
+          {"given_frames", given_frames}};
 }
 
 void VideoRequest::validate() const {
@@ -80,6 +128,18 @@ void VideoRequest::validate() const {
   rule(std::isfinite(guidance) && guidance >= 0 && guidance <= 1000, "guidance 0..1000");
   rule(max_length >= 1 && max_length <= 65536, "max-length 1..65536");
   rule(clean == "caption" || clean == "lower" || clean == "none", "clean caption, lower or none");
+  rule(long_mode.empty() || is_long_mode(long_mode), "long exact, fused, freenoise or fifo");
+  rule(window >= 0 && window <= 1'000'000, "a window of 1..1000000 frames");
+  rule(given_frames >= 0, "given-frames from 0 up");
+  double last = 0;
+  for (const Scene& scene : scenes) {
+    rule(!scene.prompt.empty(), "a prompt for every scene");
+    rule(std::isfinite(scene.seconds) && scene.seconds > last &&
+             scene.seconds * fps < static_cast<double>(frames),
+         "scenes at rising times inside the video");
+    last = scene.seconds;
+  }
+  rule(image.empty() || video.empty(), "one beginning: an image or a video");
   if (!broken.empty()) {
     throw Error(ErrorKind::kInvalidArgument,
                 {.code = "request.value",

@@ -207,15 +207,60 @@ struct CommandLine::Impl {
         "pooled_BD [B, D]. T5 rows beyond the mask are zero.");
   }
 
+  void add_long_video(CLI::App* sub) {
+    auto& options = invocation.generate;
+    const std::string group = "Long video and given frames";
+    sub->add_option("--long",
+                    options.long_mode,
+                    "exact (all at once), fused (overlapping windows), freenoise or fifo (default: "
+                    "exact up to the model's length, then freenoise or fused)")
+        ->option_text("MODE")
+        ->group(group);
+    sub->add_option("--window",
+                    options.window,
+                    "Frames that the network sees at once (default: the model's length)")
+        ->option_text("N")
+        ->group(group);
+    sub->add_option("--scene",
+                    options.scenes,
+                    "From this second on another prompt; may be repeated (fused and fifo)")
+        ->option_text("SECONDS:PROMPT")
+        ->group(group);
+    sub->add_option("--image", options.image, "Picture that the video begins with")
+        ->option_text("FILE")
+        ->group(group);
+    sub->add_option("--video", options.video, "Clip that the video begins with: it is continued")
+        ->option_text("FILE")
+        ->group(group);
+    sub->add_option("--end-video",
+                    options.end_video,
+                    "Clip that the video ends with: what comes before is made; with --video or "
+                    "--image what lies between")
+        ->option_text("FILE")
+        ->group(group);
+    sub->add_option("--given-frames",
+                    options.given_frames,
+                    "Frames of these clips to keep, next to the new ones (default: all)")
+        ->option_text("N")
+        ->group(group);
+  }
+
   void add_generate() {
     auto& options = invocation.generate;
     CLI::App* sub = add("generate", "Make a video from a prompt", Command::kGenerate);
-    sub->add_option("prompt", options.prompt, "What to show")->option_text("PROMPT")->required();
+    sub->add_option("prompt", options.prompt, "What to show")->option_text("PROMPT");
+    sub->add_option("--prompts",
+                    options.prompts_file,
+                    "File of prompts: one a line, or JSON lines with \"prompt\" and other settings")
+        ->option_text("FILE");
+    sub->add_option(
+           "--videos", options.videos, "Videos of each prompt, with the seeds SEED, SEED + 1, ...")
+        ->option_text("N");
     sub->add_option(
            "-o,--output",
            options.output,
            "Where it goes: .mp4 .mov .webm .mkv .gif .y4m, a folder/ or name_%05d.png of pictures, "
-           "or - for Y4M on stdout")
+           "or - for Y4M on stdout; {index}, {seed} and {prompt} in the name of many videos")
         ->option_text("FILE")
         ->required();
     sub->add_option("--model", options.model, "Model folder with model_index.json")
@@ -239,8 +284,21 @@ struct CommandLine::Impl {
     sub->add_option("--guidance", options.guidance, "Guidance scale; 1: none, twice as fast")
         ->option_text("X");
     sub->add_option("--negative", options.negative, "What not to show")->option_text("TEXT");
-    sub->add_flag("--dry-run", options.dry_run, "Check everything and print what it will cost");
+    add_long_video(sub);
+    sub->add_option(
+           "--preview",
+           options.preview,
+           "Small picture (.png) or animation (.gif) of what is being made, replaced every "
+           "few steps")
+        ->option_text("FILE");
+    sub->add_option("--preview-every", options.preview_every, "Steps between previews")
+        ->option_text("N")
+        ->capture_default_str();
+    sub->add_flag("--dry-run",
+                  options.dry_run,
+                  "Check everything and print memory, arithmetic and time of each stage");
     sub->add_flag("--restart", options.restart, "Drop an unfinished run of the same output");
+    sub->add_flag("--force", options.force, "Start although memory will probably not suffice");
     sub->add_flag(
         "--no-provenance", options.no_provenance, "Do not write the request into the output");
     add_common(sub, true);
@@ -249,10 +307,21 @@ struct CommandLine::Impl {
         "  kinema generate \"waves at night\" --model opensora --size 424x240 --seconds 4 -o "
         "waves.mp4\n"
         "  kinema generate \"waves\" --model opensora -o waves.mp4 --dry-run --json\n"
+        "  kinema generate \"waves\" --model opensora --videos 4 -o waves-{seed}.mp4 --preview "
+        "now.png\n"
+        "  kinema generate --prompts ideas.jsonl --model opensora -o \"out/{index}-{prompt}.mp4\"\n"
+        "  kinema generate \"a day at sea\" --scene 10:\"the sun sets\" --seconds 20 --long fused "
+        "--model opensora -o day.mp4\n"
+        "  kinema generate \"it starts to rain\" --video street.mp4 --seconds 8 --model opensora "
+        "-o "
+        "rain.mp4\n"
+        "  kinema generate \"morning to evening\" --video am.mp4 --end-video pm.mp4 --frames 65 "
+        "--model opensora -o day.mp4\n"
         "\n"
         "Every finished step is kept in a journal beside the output: `kinema resume waves.mp4` "
         "goes on where\n"
-        "a run stopped. The file knows how it was made: `kinema inspect waves.mp4`, `kinema rerun "
+        "a run stopped, a batch of many videos included. The file knows how it was made: `kinema "
+        "inspect waves.mp4`, `kinema rerun "
         "waves.mp4`.");
     CLI::App* resume = add("resume", "Go on with a generation that was stopped", Command::kResume);
     resume->add_option("output", invocation.resume.output, "The output of the stopped run")

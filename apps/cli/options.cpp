@@ -73,10 +73,64 @@ std::pair<std::int64_t, std::int64_t> GenerateOptions::parsed_size() const {
   return parse_size("--size", size);
 }
 
-void GenerateOptions::validate() const {
-  if (prompt.empty()) {
-    throw bad_value("PROMPT", "some words", "nothing");
+std::vector<std::pair<double, std::string>> GenerateOptions::parsed_scenes() const {
+  std::vector<std::pair<double, std::string>> parsed;
+  for (const std::string& scene : scenes) {
+    double start = 0;
+    const char* const end = scene.data() + scene.size();
+    const auto result = std::from_chars(scene.data(), end, start);
+    if (result.ec != std::errc() || result.ptr == end || *result.ptr != ':' || !(start > 0) ||
+        result.ptr + 1 == end) {
+      throw bad_value(
+          "--scene", "SECONDS:PROMPT, for example 2.5:\"the sun sets\"", "'" + scene + "'");
+    }
+    parsed.emplace_back(start, std::string(result.ptr + 1, end));
   }
+  return parsed;
+}
+
+void GenerateOptions::validate() const {
+  if (prompt.empty() == prompts_file.empty()) {
+    throw bad_value("PROMPT",
+                    "a prompt on the command line, or --prompts FILE",
+                    prompt.empty() ? "neither" : "both",
+                    "for example: kinema generate \"waves at night\" --model DIR -o waves.mp4");
+  }
+  if (!prompts_file.empty()) {
+    require_exists("--prompts", prompts_file);
+  }
+  if (videos < 1 || videos > 1'000'000) {
+    throw bad_value("--videos", "1 to 1000000", std::to_string(videos));
+  }
+  if (output == "-" && (videos > 1 || !prompts_file.empty())) {
+    throw bad_value("--output", "a file, for more than one video", "standard output");
+  }
+  if (!preview.empty()) {
+    if (!preview.ends_with(".png") && !preview.ends_with(".gif")) {
+      throw bad_value("--preview", "a name that ends in .png or .gif", "'" + preview + "'");
+    }
+    require_writable("--preview", preview);
+  }
+  if (preview_every < 1) {
+    throw bad_value("--preview-every", "1 or more", std::to_string(preview_every));
+  }
+  if (!long_mode.empty() && long_mode != "exact" && long_mode != "fused" &&
+      long_mode != "freenoise" && long_mode != "fifo") {
+    throw bad_value("--long", "exact, fused, freenoise or fifo", "'" + long_mode + "'");
+  }
+  if (window < 0 || given_frames < 0) {
+    throw bad_value(window < 0 ? "--window" : "--given-frames", "1 or more", "less than 0");
+  }
+  if (!image.empty() && !video.empty()) {
+    throw bad_value("--image", "either --image or --video", "both");
+  }
+  for (const auto& [option, path] :
+       {std::pair("--image", &image), {"--video", &video}, {"--end-video", &end_video}}) {
+    if (!path->empty()) {
+      require_exists(option, *path);
+    }
+  }
+  static_cast<void>(parsed_scenes());
   if (!size.empty()) {
     static_cast<void>(parsed_size());
   }
@@ -104,7 +158,9 @@ void GenerateOptions::validate() const {
                     "kinema has no model of its own yet; name a folder with model_index.json");
   }
   require_exists("--model", model);
-  require_video_output("--output", output);
+  if (output.find_first_of("%{") == std::string::npos) {
+    require_video_output("--output", output);
+  }
 }
 
 void RerunOptions::validate() const {

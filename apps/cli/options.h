@@ -71,12 +71,26 @@ struct GenerateOptions {
   std::int64_t seed = 0;
   std::int64_t steps = 0;
   std::string sampler;
-  double guidance = -1;  ///< below 0: the model's
+  double guidance = -1;      ///< below 0: the model's
+  std::string prompts_file;  ///< instead of `prompt`
+  std::int64_t videos = 1;   ///< of each prompt, with seeds seed, seed + 1, ...
+  std::string preview;       ///< *.png or *.gif
+  std::int64_t preview_every = 5;
+  std::string long_mode;            ///< exact, fused, freenoise, fifo; empty: chosen
+  std::int64_t window = 0;          ///< frames
+  std::vector<std::string> scenes;  ///< "SECONDS:PROMPT"
+  std::string image;
+  std::string video;
+  std::string end_video;
+  std::int64_t given_frames = 0;
   bool dry_run = false;
   bool restart = false;  ///< drop an unfinished run of the same output
+  bool force = false;    ///< start although memory will not suffice
   bool no_provenance = false;
 
   void validate() const;
+  /// Throws kInvalidArgument [usage.value].
+  [[nodiscard]] std::vector<std::pair<double, std::string>> parsed_scenes() const;
   /// width and height of `size`. Throws kInvalidArgument [usage.value].
   [[nodiscard]] std::pair<std::int64_t, std::int64_t> parsed_size() const;
 };

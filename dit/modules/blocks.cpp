@@ -7,6 +7,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/layer_norm.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "core/attention/attend.h"
@@ -31,6 +32,41 @@ Tensor as_type(const Tensor& weight, const Tensor& like) {
 /// GELU of an intermediate result.
 void gelu_inplace(Tensor& x) {
   nn::activate_inplace(x, nn::Activation::kGeluTanh);
+}
+
+/// attend_over_frames() in each window, averaged. Positions count from the start of the window, as
+/// in the videos that the model was trained on. @param qkv_fsE  before the rule.
+Tensor attend_in_windows(const Tensor& qkv_fsE,
+                         std::int64_t batch,
+                         std::int64_t num_heads,
+                         QueryKeyRule rule,
+                         const TemporalWindows& windows) {
+  const std::int64_t frames = qkv_fsE.size(0) / batch;
+  const std::int64_t positions = qkv_fsE.size(1);
+  const std::int64_t width = qkv_fsE.size(2) / 3;
+  const Tensor qkv_BTsE = qkv_fsE.view({batch, frames, positions, 3 * width});
+  Tensor merged_BTsD = at::zeros({batch, frames, positions, width}, qkv_fsE.options());
+  const attention::RotaryTable* rotary = rule.rotary;
+  for (std::size_t j = 0; j < windows.windows.size(); ++j) {
+    const diffusion::Window& window = windows.windows[j];
+    Tensor part =
+        qkv_BTsE.narrow(1, window.first, window.length).reshape({-1, positions, 3 * width});
+    part = part.is_alias_of(qkv_fsE) ? part.clone() : part;
+    attention::RotaryTable local;
+    if (rotary != nullptr) {
+      local = {rotary->cos_LJ.narrow(0, 0, window.length),
+               rotary->sin_LJ.narrow(0, 0, window.length)};
+      rule.rotary = &local;
+    }
+    norm_rotate(part, num_heads, rule);
+    const Tensor seen =
+        attend_over_frames(part, batch, num_heads).view({batch, window.length, positions, width});
+    const Tensor weight_f11 = at::tensor(windows.weights[j], qkv_fsE.options().dtype(at::kFloat))
+                                  .to(qkv_fsE.scalar_type())
+                                  .view({-1, 1, 1});
+    merged_BTsD.narrow(1, window.first, window.length).addcmul_(seen, weight_f11);
+  }
+  return merged_BTsD.flatten(0, 1);
 }
 
 }  // namespace
@@ -91,8 +127,13 @@ Tensor SelfAttentionImpl::forward(const Tensor& x_BTSD,
 Tensor SelfAttentionImpl::attend_part(Tensor qkv_fsE,
                                       const BlockContext& context,
                                       const QueryKeyRule& rule) const {
+  const bool temporal = options_.axis == Axis::kTemporal;
+  if (temporal && context.windows != nullptr && context.windows->windows.size() > 1) {
+    return attend_in_windows(
+        qkv_fsE, context.grid.batch, options_.num_heads, rule, *context.windows);
+  }
   norm_rotate(qkv_fsE, options_.num_heads, rule);
-  if (options_.axis == Axis::kTemporal) {
+  if (temporal) {
     return attend_over_frames(qkv_fsE, context.grid.batch, options_.num_heads);
   }
   const std::int64_t samples = options_.axis == Axis::kFull ? context.grid.batch : qkv_fsE.size(0);

@@ -18,6 +18,7 @@
 
 #include "core/attention/kv_store.h"
 #include "core/attention/rotary.h"
+#include "core/diffusion/windows.h"
 #include "core/nn/linear.h"
 #include "core/nn/norm.h"
 #include "core/tensor/tensor.h"
@@ -39,6 +40,13 @@ struct ExecutionGroups {
   std::int64_t positions = 0;  ///< positions per step of temporal attention; 0: chosen
 };
 
+/// Windows that cover all frames, and the normalised weights of their frames (FreeNoise, arXiv
+/// 2310.15169: triangular).
+struct TemporalWindows {
+  std::vector<diffusion::Window> windows;
+  std::vector<std::vector<double>> weights;
+};
+
 /// What all blocks of one forward pass share.
 struct BlockContext {
   Grid grid{};
@@ -46,6 +54,8 @@ struct BlockContext {
   Tensor temporal_modulation_R3D;  ///< stdit2: of temporal attention
   const attention::RotaryTable* rotary = nullptr;  ///< temporal or full attention
   ExecutionGroups groups{};
+  /// run(): temporal attention in these windows of frames, averaged; fewer than two: in one piece.
+  const TemporalWindows* windows = nullptr;
 };
 
 struct AttentionOptions {

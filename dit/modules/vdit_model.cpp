@@ -368,7 +368,8 @@ Tensor VDiTImpl::run(const Tensor& latents_BCTHW,
                      const Tensor& timesteps,
                      const diffusion::Conditioning& conditioning,
                      const PromptCache& prompt,
-                     const ExecutionGroups& groups) const {
+                     const ExecutionGroups& groups,
+                     const TemporalWindows* windows) const {
   Prepared prepared = prepare(latents_BCTHW, timesteps, conditioning);
   const Grid grid = prepared.grid;
   if (prompt.batch() != grid.batch) {
@@ -381,6 +382,7 @@ Tensor VDiTImpl::run(const Tensor& latents_BCTHW,
   }
   BlockContext context = block_context(prepared);
   context.groups = groups;
+  context.windows = windows;
   Tensor x_FSD = std::move(prepared.x_BTSD)
                      .contiguous()
                      .view({grid.batch * grid.frames, grid.positions(), config_.width});

@@ -79,7 +79,8 @@ class VDiTImpl final : public torch::nn::Module {
                            const Tensor& timesteps,
                            const diffusion::Conditioning& conditioning,
                            const PromptCache& prompt,
-                           const ExecutionGroups& groups = {}) const;
+                           const ExecutionGroups& groups = {},
+                           const TemporalWindows* windows = nullptr) const;
 
   /// @param context_BMD  text features.  @param mask_BM  true where a token counts, or undefined.
   [[nodiscard]] PromptCache make_prompt_cache(const Tensor& context_BMD,
