@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The precompiled header of libraries without LibTorch. Files still include what they use.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
