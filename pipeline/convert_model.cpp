@@ -226,7 +226,8 @@ class Converter {
     }
     write_index();
     staging_.publish();
-    ConvertReport report{.output = request_.output, .components = std::move(components_)};
+    ConvertReport report{
+        .output = request_.output, .components = std::move(components_), .missing = {}};
     for (const std::string_view name : kNeeded) {
       const bool there = std::ranges::any_of(
           report.components, [&](const auto& component) { return component.name == name; });

@@ -20,8 +20,8 @@ class StepRunner {
   StepRunner(const Codec& codec,
              Direction direction,
              std::optional<TilingOptions> tiling,
-             bool compact_state,
-             StateMemory state_memory)
+             bool compact_state = false,
+             StateMemory state_memory = {})
       : codec_(codec),
         direction_(direction),
         tiling_(std::move(tiling)),

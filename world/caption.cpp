@@ -79,22 +79,25 @@ std::string with_article(const std::string& phrase) {
 // Draws synonyms; the plain caption takes the first of everything.
 class Chooser {
  public:
-  explicit Chooser(Random* random) : random_(random) {}
+  explicit Chooser(Random* random, bool name_sizes = true)
+      : random_(random), name_sizes_(name_sizes) {}
   template <typename T>
   const T& one_of(const std::vector<T>& options) {
     return options[random_ == nullptr ? 0
                                       : static_cast<std::size_t>(random_->below(
                                             static_cast<std::int64_t>(options.size())))];
   }
-  bool chance(double probability) { return random_ != nullptr && random_->chance(probability); }
+  /// Draws even where sizes must be named, so that the rest of the words stays the same.
+  bool drops_size() { return random_ != nullptr && random_->chance(kDropSize) && !name_sizes_; }
 
  private:
   Random* random_;
+  bool name_sizes_;
 };
 
 std::string object_phrase(const Object& object, Chooser& choose) {
   std::string phrase;
-  if (!choose.chance(kDropSize)) {
+  if (!choose.drops_size()) {
     phrase = choose.one_of(size_words(object.size)) + " ";
   }
   phrase += std::string(kColourNames[static_cast<std::size_t>(object.colour)]) + " " +
@@ -159,12 +162,12 @@ void add_words(const std::string& text, std::set<std::string>& words) {
 
 }  // namespace
 
-std::string caption(const Scene& scene, std::int64_t variant) {
+std::string caption(const Scene& scene, std::int64_t variant, bool name_sizes) {
   Random random(
       scene.seed,
       "world/caption",
       (static_cast<std::uint64_t>(scene.index) << 16U) + static_cast<std::uint64_t>(variant));
-  Chooser choose(&random);
+  Chooser choose(&random, name_sizes);
   const int grammar = static_cast<int>(random.below(kNumGrammars));
   return sentence(scene, grammar, choose);
 }

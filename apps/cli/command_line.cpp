@@ -371,6 +371,7 @@ struct CommandLine::Impl {
     add_generate();
     add_embed();
     add_vae_commands(app, invocation);
+    add_world_commands(app, invocation);
     add_convert_command(app, invocation);
     add_inspect();
     add_doctor();

@@ -18,4 +18,7 @@ void add_vae_commands(CLI::App& root, Invocation& invocation);
 
 void add_convert_command(CLI::App& root, Invocation& invocation);
 
+/// The groups `kinema world` and `kinema eval`.
+void add_world_commands(CLI::App& root, Invocation& invocation);
+
 }  // namespace kinema::cli

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/cli/vae_options.h"
+#include "apps/cli/world_options.h"
 
 namespace kinema::cli {
 
@@ -136,6 +137,10 @@ enum class Command {
   kVaeDecode,
   kVaeSeam,
   kConvert,
+  kWorldRender,
+  kWorldShow,
+  kWorldExport,
+  kEvalWorld,
 };
 
 /// One parsed command line.
@@ -155,6 +160,10 @@ struct Invocation {
   VaeDecodeOptions vae_decode;
   VaeSeamOptions vae_seam;
   ConvertOptions convert;
+  WorldRenderOptions world_render;
+  WorldShowOptions world_show;
+  WorldExportOptions world_export;
+  EvalWorldOptions eval_world;
 };
 
 }  // namespace kinema::cli

@@ -41,6 +41,21 @@ void vae_decode(const cli::VaeDecodeOptions& options,
                 const cli::CommonOptions& common,
                 cli::Console& console);
 
+/// `kinema world`: scenes of the synthetic world as a video, a picture, a data set.
+void world_render(const cli::WorldRenderOptions& options,
+                  const cli::CommonOptions& common,
+                  cli::Console& console);
+void world_show(const cli::WorldShowOptions& options,
+                const cli::CommonOptions& common,
+                cli::Console& console);
+void world_export(const cli::WorldExportOptions& options,
+                  const cli::CommonOptions& common,
+                  cli::Console& console);
+/// Judges a model of the synthetic world.
+void eval_world(const cli::EvalWorldOptions& options,
+                const cli::CommonOptions& common,
+                cli::Console& console);
+
 /// Public checkpoints into a model folder.
 void convert(const cli::ConvertOptions& options, cli::Console& console);
 

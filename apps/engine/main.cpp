@@ -32,7 +32,23 @@ int run(const cli::Invocation& invocation) {
       invocation.convert.validate();
       kinema::engine::convert(invocation.convert, console);
       return 0;
+    case cli::Command::kEvalWorld:
+      invocation.eval_world.validate();
+      kinema::engine::eval_world(invocation.eval_world, invocation.common, console);
+      return 0;
 #ifdef KINEMA_WITH_MEDIA
+    case cli::Command::kWorldRender:
+      invocation.world_render.validate(invocation.common.json);
+      kinema::engine::world_render(invocation.world_render, invocation.common, console);
+      return 0;
+    case cli::Command::kWorldShow:
+      invocation.world_show.validate();
+      kinema::engine::world_show(invocation.world_show, invocation.common, console);
+      return 0;
+    case cli::Command::kWorldExport:
+      invocation.world_export.validate();
+      kinema::engine::world_export(invocation.world_export, invocation.common, console);
+      return 0;
     case cli::Command::kGenerate:
       invocation.generate.validate();
       kinema::engine::generate(invocation.generate, invocation.common, console);
@@ -68,6 +84,9 @@ int run(const cli::Invocation& invocation) {
     case cli::Command::kVaeEncode:
     case cli::Command::kVaeDecode:
     case cli::Command::kVaeSeam:
+    case cli::Command::kWorldRender:
+    case cli::Command::kWorldShow:
+    case cli::Command::kWorldExport:
       throw Error(ErrorKind::kUnsupported,
                   {.code = "build.no_media",
                    .place = "engine",

@@ -83,6 +83,18 @@ int run(cli::CommandLine& line, const cli::Invocation& invocation, char** argv) 
     case cli::Command::kVaeSeam:
       invocation.vae_seam.validate();
       become_engine(argv);
+    case cli::Command::kWorldRender:
+      invocation.world_render.validate(invocation.common.json);
+      become_engine(argv);
+    case cli::Command::kWorldShow:
+      invocation.world_show.validate();
+      become_engine(argv);
+    case cli::Command::kWorldExport:
+      invocation.world_export.validate();
+      become_engine(argv);
+    case cli::Command::kEvalWorld:
+      invocation.eval_world.validate();
+      become_engine(argv);
     case cli::Command::kConvert:
       invocation.convert.validate();
       become_engine(argv);

@@ -28,7 +28,7 @@ namespace kinema::tensor {
 
 struct LoadOptions {
   /// Float tensors become this type; nothing: they keep the type of the file.
-  std::optional<c10::ScalarType> dtype;
+  std::optional<c10::ScalarType> dtype{};
   /// With dtype fp32: 16-bit floats stay 16-bit (layers widen them as they use them).
   bool keep_narrow = false;
   /// Parameters point into the mapped file where type and device allow it. They are READ ONLY then,

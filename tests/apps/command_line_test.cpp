@@ -54,6 +54,28 @@ TEST(CommandLineTest, FillsTheOptionsOfACommand) {
   EXPECT_TRUE(invocation.common.json);
 }
 
+TEST(CommandLineTest, WorldsAreDescribedInWords) {
+  const Invocation invocation =
+      parse({"world", "export", "-o", "data", "--objects", "2-3", "--size", "96x64"});
+  EXPECT_EQ(invocation.command, Command::kWorldExport);
+  EXPECT_EQ(invocation.world_export.world.parsed_objects(),
+            (std::pair<std::int64_t, std::int64_t>(2, 3)));
+  EXPECT_EQ(invocation.world_export.world.parsed_size(),
+            (std::pair<std::int64_t, std::int64_t>(96, 64)));
+  WorldOptions options;
+  for (const char* wrong : {"0", "4", "3-1", "1-", "-2", "two", "1-2-3", ""}) {
+    options.objects = wrong;
+    EXPECT_THROW(options.validate(), Error) << wrong;
+  }
+  options = {};
+  options.split = "held_out";
+  EXPECT_THROW(options.validate(), Error);
+  options = {};
+  options.shadows = 1.5;
+  EXPECT_THROW(options.validate(), Error);
+  EXPECT_NO_THROW(WorldOptions{}.validate());
+}
+
 TEST(CommandLineTest, CommonFlagsMayComeFirst) {
   const Invocation invocation = parse({"--json", "--threads", "3", "doctor", "--full"});
   EXPECT_EQ(invocation.command, Command::kDoctor);

@@ -41,6 +41,7 @@ class TempFolder {
         .write(contents.data(), static_cast<std::streamsize>(contents.size()));
     return path;
   }
+  [[nodiscard]] std::size_t num_files() const { return names().size(); }
   /// What lies in the folder, in order.
   [[nodiscard]] std::vector<std::string> names() const {
     std::vector<std::string> names;

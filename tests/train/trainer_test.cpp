@@ -128,7 +128,7 @@ Outcome train_once(const RunConfig& run,
       throw;
     }
   }
-  Outcome outcome{.losses = task.losses, .hidden = module.hidden.detach().clone()};
+  Outcome outcome{.losses = task.losses, .hidden = module.hidden.detach().clone(), .average = {}};
   trainer.ema().swap();
   outcome.average = module.hidden.detach().clone();
   if (!trainer.last_validation().empty()) {

@@ -51,7 +51,7 @@ TEST(SpaceToChannels, RoundTrip) {
 
 TEST(PrincipalComponents, StartIsTheBestLinearAutoencoder) {
   const at::NoGradGuard no_grad;
-  const VidVae network = tiny_network(shortcut_config());
+  VidVae network = tiny_network(shortcut_config());
   // Clips that six numbers per block describe.
   const Tensor basis = at::randn({6, 768}) * 0.2;
   const Tensor codes = at::randn({400, 6});
@@ -74,11 +74,11 @@ TEST(PrincipalComponents, StartIsTheBestLinearAutoencoder) {
 }
 
 TEST(PrincipalComponents, BlocksThatDoNotFitAreRefused) {
-  const VidVae network = tiny_network(shortcut_config());
+  VidVae network = tiny_network(shortcut_config());
   for (const Tensor& blocks : {at::rand({100, 767}), at::rand({3, 768})}) {
     EXPECT_THROW(start_from_principal_components(*network, blocks), Error);
   }
-  const VidVae plain = tiny_network();
+  VidVae plain = tiny_network();
   EXPECT_THROW(start_from_principal_components(*plain, at::rand({100, 768})), Error);
 }
 

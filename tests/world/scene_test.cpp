@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "world/scene.h"
 
+#include <algorithm>
 #include <set>
 #include <sstream>
 
@@ -136,6 +137,22 @@ TEST(CaptionTest, UsesOnlyTheWordsItLists) {
     }
   }
   EXPECT_EQ(variety.size(), words.size()) << "a word is listed that no caption uses";
+}
+
+TEST(CaptionTest, SizesCanBeAskedForAlways) {
+  int added = 0;
+  for (std::int64_t index = 0; index < 200; ++index) {
+    const Scene scene = make_scene({}, 1, index);
+    const std::string free = caption(scene, 0);
+    const std::string named = caption(scene, 0, /*name_sizes=*/true);
+    // Nothing else changes: the free text is the named one, maybe without one word.
+    EXPECT_GE(named.size(), free.size());
+    added += named == free ? 0 : 1;
+    const auto split = std::mismatch(free.begin(), free.end(), named.begin()).first;
+    EXPECT_TRUE(named.ends_with(std::string(split, free.end()))) << named;
+  }
+  EXPECT_GT(added, 5);
+  EXPECT_LT(added, 40);
 }
 
 TEST(CaptionTest, ThePlainSentenceReadsLikeAPrompt) {
