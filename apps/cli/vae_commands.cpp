@@ -36,6 +36,14 @@ void add_model_flags(CLI::App& command, VaeRunOptions& options) {
                 "Remember past frames as bf16: half the memory of the stream, not exact")
       ->group(kModelGroup);
   command
+      .add_option(
+          "--state-memory",
+          options.state_memory,
+          "Keep at most GB of past frames in memory, the rest in a temporary file (default: "
+          "4.3)")
+      ->option_text("GB")
+      ->group(kModelGroup);
+  command
       .add_flag("--dry-run", options.dry_run, "Check everything, tell what it takes, do nothing")
       ->group(kModelGroup);
   command

@@ -19,6 +19,7 @@ struct VaeRunOptions {
   std::string tile;          ///< "N" or "WxH"; empty: the whole picture
   double tile_overlap = -1;  ///< below 0: the model's
   bool compact_state = false;
+  double state_memory = 0;  ///< GB; 0: the model's default
   bool dry_run = false;
   bool ignore_memory = false;
 
