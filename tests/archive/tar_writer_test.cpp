@@ -47,7 +47,7 @@ TEST(TarWriter, NothingIsLeftWithoutCommit) {
     TarWriter tar(folder / "a.tar");
     tar.add("x.txt", "one");
   }
-  EXPECT_EQ(folder.num_files(), 0U);
+  EXPECT_EQ(folder.names().size(), 0U);
 }
 
 TEST(TarWriter, NamesThatUstarCannotHoldAreRefused) {
