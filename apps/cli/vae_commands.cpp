@@ -46,10 +46,7 @@ void add_model_flags(CLI::App& command, VaeRunOptions& options) {
   command
       .add_flag("--dry-run", options.dry_run, "Check everything, tell what it takes, do nothing")
       ->group(kModelGroup);
-  command
-      .add_flag("--ignore-memory",
-                options.ignore_memory,
-                "Start although the estimate does not fit into memory")
+  command.add_flag("--force", options.force, "Start although memory will probably not suffice")
       ->group(kModelGroup);
 }
 

@@ -21,7 +21,7 @@ struct VaeRunOptions {
   bool compact_state = false;
   double state_memory = 0;  ///< GB; 0: the model's default
   bool dry_run = false;
-  bool ignore_memory = false;
+  bool force = false;
 
   /// Throws kInvalidArgument [usage.value], kIo [io.open].
   void validate() const;

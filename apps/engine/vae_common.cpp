@@ -178,7 +178,7 @@ MemoryEstimate VaeModel::estimate(const VaeWork& work) const {
 
 void VaeModel::require_memory(const MemoryEstimate& estimate, const std::string& subject) const {
   const auto peak = static_cast<std::uint64_t>(estimate.peak_bytes);
-  if (options_.ignore_memory || estimate.available_bytes == 0 || peak <= estimate.available_bytes) {
+  if (options_.force || estimate.available_bytes == 0 || peak <= estimate.available_bytes) {
     return;
   }
   std::string hint = "smaller pictures with --size";
@@ -197,7 +197,7 @@ void VaeModel::require_memory(const MemoryEstimate& estimate, const std::string&
                .expected = "work that fits into the " + format_bytes(estimate.available_bytes) +
                            " that are free",
                .got = "about " + format_bytes(peak),
-               .hint = hint + "; --ignore-memory starts anyway"});
+               .hint = hint + "; --force starts anyway"});
 }
 
 std::unique_ptr<vae::Autoencoder> VaeModel::load() const {
