@@ -164,7 +164,8 @@ ClipEncoder::ClipEncoder(const vae::Autoencoder& vae,
     stream_ = vae.encode_stream({.tiling = run_.tiling,
                                  .segments = std::nullopt,
                                  .frames_per_step = run_.frames_per_step,
-                                 .compact_state = run_.compact_state},
+                                 .compact_state = run_.compact_state,
+                                 .state_memory = run_.state_memory},
                                 length);
   }
 }
@@ -195,7 +196,8 @@ std::optional<Posterior> ClipEncoder::run_segments(bool at_end) {
                                        {.tiling = run_.tiling,
                                         .segments = std::nullopt,
                                         .frames_per_step = run_.frames_per_step,
-                                        .compact_state = run_.compact_state});
+                                        .compact_state = run_.compact_state,
+                                        .state_memory = run_.state_memory});
     const Tensor joined = joiner_.add(moments_of(part));
     if (joined.defined()) {
       done = join(std::move(done), Posterior::from_moments(joined));
@@ -228,7 +230,8 @@ std::optional<Posterior> ClipEncoder::finish() {
                                {.tiling = run_.tiling,
                                 .segments = std::nullopt,
                                 .frames_per_step = 0,
-                                .compact_state = run_.compact_state}));
+                                .compact_state = run_.compact_state,
+                                .state_memory = run_.state_memory}));
   }
   done = join(std::move(done), run_segments(true));
   const Tensor held = joiner_.finish();
@@ -255,6 +258,7 @@ ClipDecoder::ClipDecoder(const vae::Autoencoder& vae,
                                .segments = std::nullopt,
                                .latents_per_step = run_.latents_per_step,
                                .compact_state = run_.compact_state,
+                               .state_memory = run_.state_memory,
                                .num_frames = num_frames},
                               length ? num_latents : std::nullopt);
 }
@@ -279,6 +283,7 @@ std::optional<Tensor> ClipDecoder::finish() {
                               .segments = std::nullopt,
                               .latents_per_step = 0,
                               .compact_state = run_.compact_state,
+                              .state_memory = run_.state_memory,
                               .num_frames = num_frames_}));
 }
 

@@ -34,6 +34,7 @@ struct CodecRun {
   vae::SegmentOptions segments{};  ///< of kPaper
   std::optional<vae::TilingOptions> tiling{};
   bool compact_state = false;
+  vae::StateMemory state_memory{};  ///< does not change the numbers
   std::int64_t frames_per_step = 4;
   std::int64_t latents_per_step = 1;
 

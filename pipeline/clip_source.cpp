@@ -13,6 +13,7 @@
 #include "core/base/error.h"
 #include "core/io/image.h"
 #include "media/video_reader.h"
+#include "pipeline/pixels.h"
 
 namespace kinema::pipeline {
 namespace {
@@ -41,28 +42,12 @@ void validate(const ClipOptions& options) {
   }
 }
 
-/// Scales until the picture covers width x height, then cuts its centre.
+/// The picture at the size asked for.
 Tensor cover(const Tensor& frame_HWC, std::int64_t width, std::int64_t height) {
-  const auto from_height = static_cast<double>(frame_HWC.size(0));
-  const auto from_width = static_cast<double>(frame_HWC.size(1));
   if (frame_HWC.size(0) == height && frame_HWC.size(1) == width) {
     return frame_HWC;
   }
-  const double scale =
-      std::max(static_cast<double>(height) / from_height, static_cast<double>(width) / from_width);
-  const std::int64_t rows = std::max<std::int64_t>(height, std::llround(from_height * scale));
-  const std::int64_t columns = std::max<std::int64_t>(width, std::llround(from_width * scale));
-  const Tensor x_NCHW = frame_HWC.permute({2, 0, 1}).unsqueeze(0).to(at::kFloat);
-  const Tensor scaled =
-      at::_upsample_bicubic2d_aa(x_NCHW, {rows, columns}, /*align_corners=*/false);
-  return scaled[0]
-      .narrow(1, (rows - height) / 2, height)
-      .narrow(2, (columns - width) / 2, width)
-      .round()
-      .clamp(0, 255)
-      .to(at::kByte)
-      .permute({1, 2, 0})
-      .contiguous();
+  return cover_size(frame_HWC, height, width).round().to(at::kByte).permute({1, 2, 0}).contiguous();
 }
 
 Tensor tensor_of(std::vector<std::uint8_t>& rgb_HWC, std::int64_t height, std::int64_t width) {
@@ -80,7 +65,7 @@ class ImageSource final : public ClipSource {
     facts_.width = options.width > 0 ? options.width : image.width;
     facts_.height = options.height > 0 ? options.height : image.height;
     facts_.expected_frames = 1;
-    facts_.fps = options.fps > 0 ? frame_rate(options.fps) : media::Rational{1, 1};
+    facts_.fps = options.fps > 0 ? media::rational_rate(options.fps) : media::Rational{1, 1};
     frame_ = cover(tensor_of(image.pixels, image.height, image.width), facts_.width, facts_.height);
   }
 
@@ -109,7 +94,7 @@ class VideoSource final : public ClipSource {
     facts_.source_height = info.height;
     facts_.width = options.width > 0 ? options.width : info.width;
     facts_.height = options.height > 0 ? options.height : info.height;
-    facts_.fps = options.fps > 0 ? frame_rate(options.fps) : info.fps;
+    facts_.fps = options.fps > 0 ? media::rational_rate(options.fps) : info.fps;
     facts_.expected_frames = expected(info);
   }
 
@@ -235,17 +220,6 @@ bool is_still_picture(const std::string& path) {
     return bytes.find("acTL") == std::string_view::npos;
   }
   return bytes.starts_with("\xff\xd8\xff") || bytes.starts_with("BM");
-}
-
-media::Rational frame_rate(double fps) {
-  if (fps == std::floor(fps)) {
-    return {static_cast<std::int64_t>(fps), 1};
-  }
-  const double ntsc = std::round(fps * 1.001);
-  if (std::abs(ntsc / 1.001 - fps) < 5e-4 * fps / 24.0) {
-    return {static_cast<std::int64_t>(ntsc) * 1000, 1001};
-  }
-  return {std::llround(fps * 1000), 1000};
 }
 
 }  // namespace kinema::pipeline

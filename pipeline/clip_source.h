@@ -67,7 +67,4 @@ class ClipSource {
 /// bytes. False for a file that cannot be read.
 [[nodiscard]] bool is_still_picture(const std::string& path);
 
-/// The rate that is meant: whole numbers, NTSC rates such as 23.976, else thousandths.
-[[nodiscard]] media::Rational frame_rate(double fps);
-
 }  // namespace kinema::pipeline

@@ -226,8 +226,9 @@ class Converter {
     }
     write_index();
     staging_.publish();
-    ConvertReport report{
-        .output = request_.output, .components = std::move(components_), .missing = {}};
+    ConvertReport report;
+    report.output = request_.output;
+    report.components = std::move(components_);
     for (const std::string_view name : kNeeded) {
       const bool there = std::ranges::any_of(
           report.components, [&](const auto& component) { return component.name == name; });

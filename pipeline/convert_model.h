@@ -24,7 +24,7 @@ namespace kinema::pipeline {
 
 struct ConvertRequest {
   std::string source;
-  std::string output;  ///< folder that is new or empty
+  std::string output{};  ///< folder that is new or empty
   // Components from elsewhere, each a folder or file like a source; empty: what the source has.
   std::string vae{};
   std::string text_encoder{};

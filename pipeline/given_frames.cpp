@@ -2,13 +2,13 @@
 #include "pipeline/given_frames.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include "core/base/error.h"
+#include "pipeline/pixels.h"
 #include "pipeline/sampling.h"
 
 namespace kinema::pipeline {
@@ -237,24 +237,7 @@ GivenFrames encode_given(const VideoRequest& request,
 }
 
 Tensor fit_frame(const Tensor& frame_HWC, std::int64_t height, std::int64_t width) {
-  Tensor picture = frame_HWC.permute({2, 0, 1}).unsqueeze(0).to(at::kFloat);
-  const double scale =
-      std::max(static_cast<double>(height) / static_cast<double>(frame_HWC.size(0)),
-               static_cast<double>(width) / static_cast<double>(frame_HWC.size(1)));
-  const std::int64_t rows =
-      std::max<std::int64_t>(height, std::llround(scale * static_cast<double>(frame_HWC.size(0))));
-  const std::int64_t columns =
-      std::max<std::int64_t>(width, std::llround(scale * static_cast<double>(frame_HWC.size(1))));
-  if (rows != frame_HWC.size(0) || columns != frame_HWC.size(1)) {
-    picture = at::_upsample_bicubic2d_aa(picture, {rows, columns}, /*align_corners=*/false);
-  }
-  return picture[0]
-      .narrow(1, (rows - height) / 2, height)
-      .narrow(2, (columns - width) / 2, width)
-      .clamp(0, 255)
-      .div(127.5)
-      .sub(1.0)
-      .contiguous();
+  return cover_size(frame_HWC, height, width).div(127.5).sub(1.0).contiguous();
 }
 
 }  // namespace kinema::pipeline

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline/process_memory.h"
 
-#include <algorithm>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
@@ -25,15 +25,6 @@ std::optional<std::int64_t> kilobytes_in(const char* path, std::string_view key)
     }
   }
   return std::nullopt;
-}
-
-std::optional<std::int64_t> number_in(const std::string& path) {
-  std::ifstream file(path);
-  std::int64_t value = 0;
-  if (file >> value) {
-    return value;
-  }
-  return std::nullopt;  // missing, or "max"
 }
 
 }  // namespace
@@ -65,25 +56,6 @@ double cpu_seconds() {
     return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-std::optional<std::int64_t> available_bytes() {
-  std::optional<std::int64_t> available = kilobytes_in("/proc/meminfo", "MemAvailable:");
-  // Version 2 of control groups, seen from inside a container; cached files can be dropped.
-  const auto limit = number_in("/sys/fs/cgroup/memory.max");
-  const auto used = number_in("/sys/fs/cgroup/memory.current");
-  if (limit && used) {
-    std::ifstream file("/sys/fs/cgroup/memory.stat");
-    std::string key;
-    std::int64_t value = 0;
-    std::int64_t cached = 0;
-    while (file >> key >> value) {
-      cached = key == "inactive_file" || key == "active_file" ? cached + value : cached;
-    }
-    const std::int64_t left = std::max<std::int64_t>(0, *limit - *used + cached);
-    available = available ? std::min(*available, left) : left;
-  }
-  return available;
 }
 
 }  // namespace kinema::pipeline

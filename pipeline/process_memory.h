@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of this process and of the machine, as Linux tells them.
+// Memory and time of this process, as Linux tells them.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 namespace kinema::pipeline {
 
@@ -17,9 +16,5 @@ bool reset_peak();
 void release_free_memory();
 /// Seconds that all threads of this process have computed.
 [[nodiscard]] double cpu_seconds();
-
-/// What this process may still take: the machine's available memory, or what its control group has
-/// left where that is less. Nothing where the system does not say.
-[[nodiscard]] std::optional<std::int64_t> available_bytes();
 
 }  // namespace kinema::pipeline

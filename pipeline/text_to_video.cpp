@@ -15,6 +15,7 @@
 #include "core/diffusion/sampler.h"
 #include "core/tensor/noise.h"
 #include "dit/vdit.h"
+#include "pipeline/pixels.h"
 #include "pipeline/process_memory.h"
 #include "text/text_encoder.h"
 #include "text/tokenizer/prompt_cleaning.h"
@@ -97,18 +98,6 @@ void check_long(const VideoRequest& request,
 }
 
 }  // namespace
-
-Tensor to_images(const Tensor& frames_BCFHW) {
-  return frames_BCFHW[0]
-      .to(at::kCPU, at::kFloat)
-      .add(1)
-      .mul(127.5)
-      .round()
-      .clamp(0, 255)
-      .to(at::kByte)
-      .permute({1, 2, 3, 0})
-      .contiguous();
-}
 
 OrderedJson Plan::to_json() const {
   OrderedJson json = {{"latents", {1, latent_channels, latent_frames, latent_height, latent_width}},

@@ -142,7 +142,4 @@ class TextToVideo {
   std::map<TextKey, diffusion::Conditioning> encoded_;
 };
 
-/// uint8 [F, H, W, 3] on the CPU from pixels [1, 3, F, H, W] in about [-1, 1].
-[[nodiscard]] Tensor to_images(const Tensor& frames_BCFHW);
-
 }  // namespace kinema::pipeline

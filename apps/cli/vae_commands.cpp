@@ -36,12 +36,17 @@ void add_model_flags(CLI::App& command, VaeRunOptions& options) {
                 "Remember past frames as bf16: half the memory of the stream, not exact")
       ->group(kModelGroup);
   command
-      .add_flag("--dry-run", options.dry_run, "Check everything, tell what it takes, do nothing")
+      .add_option(
+          "--state-memory",
+          options.state_memory,
+          "Keep at most GB of past frames in memory, the rest in a temporary file (default: "
+          "4.3)")
+      ->option_text("GB")
       ->group(kModelGroup);
   command
-      .add_flag("--ignore-memory",
-                options.ignore_memory,
-                "Start although the estimate does not fit into memory")
+      .add_flag("--dry-run", options.dry_run, "Check everything, tell what it takes, do nothing")
+      ->group(kModelGroup);
+  command.add_flag("--force", options.force, "Start although memory will probably not suffice")
       ->group(kModelGroup);
 }
 

@@ -64,6 +64,9 @@ void VaeRunOptions::validate() const {
     throw bad_value("--segment", "frames of a segment, for example 5", std::to_string(segment));
   }
   static_cast<void>(parsed_tile());
+  if (!(state_memory >= 0) || state_memory > 1e6) {
+    throw bad_value("--state-memory", "GB above 0", std::to_string(state_memory));
+  }
   if (tile_overlap > 0.5 || (tile_overlap < 0 && tile_overlap != -1)) {
     throw bad_value("--tile-overlap", "0 to 0.5", std::to_string(tile_overlap));
   }

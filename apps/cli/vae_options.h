@@ -19,8 +19,9 @@ struct VaeRunOptions {
   std::string tile;          ///< "N" or "WxH"; empty: the whole picture
   double tile_overlap = -1;  ///< below 0: the model's
   bool compact_state = false;
+  double state_memory = 0;  ///< GB; 0: the model's default
   bool dry_run = false;
-  bool ignore_memory = false;
+  bool force = false;
 
   /// Throws kInvalidArgument [usage.value], kIo [io.open].
   void validate() const;

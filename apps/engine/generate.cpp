@@ -17,6 +17,7 @@
 #include "apps/engine/stage_meter.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/machine_memory.h"
 #include "core/io/container_metadata.h"
 #include "core/io/xmp.h"
 #include "core/tensor/place.h"
@@ -208,21 +209,21 @@ std::string bytes_text(std::int64_t bytes) {
 // Refuses what cannot fit: memory of the process, which the system cannot drop as it drops mapped
 // weights.
 void check_memory(const std::vector<pipeline::StageCost>& stages, bool force, Logger& logger) {
-  const auto available = pipeline::available_bytes();
+  const auto available = static_cast<std::int64_t>(machine_memory().available_bytes);
   for (const pipeline::StageCost& stage : stages) {
-    if (!available || stage.working_bytes + stage.mapped_bytes <= *available) {
+    if (available == 0 || stage.working_bytes + stage.mapped_bytes <= available) {
       continue;
     }
     const std::string needs = fmt::format("{} for {} and {} of weights",
                                           bytes_text(stage.working_bytes),
                                           stage.name,
                                           bytes_text(stage.mapped_bytes));
-    if (stage.working_bytes > *available && !force) {
+    if (stage.working_bytes > available && !force) {
       throw Error(ErrorKind::kOutOfMemory,
                   {.code = "request.memory",
                    .place = "generate",
                    .subject = "stage " + stage.name,
-                   .expected = "at most " + bytes_text(*available) + ", which is free",
+                   .expected = "at most " + bytes_text(available) + ", which is free",
                    .got = needs,
                    .hint = "make the video smaller or shorter, use --long fused with a smaller "
                            "--window, or start anyway with --force"});
@@ -232,7 +233,7 @@ void check_memory(const std::vector<pipeline::StageCost>& stages, bool force, Lo
                     "from the disk again and again",
                     stage.name,
                     needs,
-                    bytes_text(*available)));
+                    bytes_text(available)));
   }
 }
 

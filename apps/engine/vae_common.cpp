@@ -2,6 +2,7 @@
 #include "apps/engine/vae_common.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <tuple>
 
@@ -66,6 +67,9 @@ pipeline::CodecRun codec_run(const cli::VaeRunOptions& options) {
         .tile_rows = height, .tile_columns = width, .overlap = options.tile_overlap};
   }
   run.compact_state = options.compact_state;
+  if (options.state_memory > 0) {
+    run.state_memory.max_bytes = std::llround(options.state_memory * 1e9);
+  }
   return run;
 }
 
@@ -142,6 +146,7 @@ MemoryEstimate VaeModel::estimate(const VaeWork& work) const {
       request.segments = run.segments;
     }
     request.compact_state = run.compact_state;
+    request.state_memory = run.state_memory;
     request.holds_clip = whole;
     if (whole) {
       request.per_step = 0;
@@ -173,7 +178,7 @@ MemoryEstimate VaeModel::estimate(const VaeWork& work) const {
 
 void VaeModel::require_memory(const MemoryEstimate& estimate, const std::string& subject) const {
   const auto peak = static_cast<std::uint64_t>(estimate.peak_bytes);
-  if (options_.ignore_memory || estimate.available_bytes == 0 || peak <= estimate.available_bytes) {
+  if (options_.force || estimate.available_bytes == 0 || peak <= estimate.available_bytes) {
     return;
   }
   std::string hint = "smaller pictures with --size";
@@ -182,8 +187,8 @@ void VaeModel::require_memory(const MemoryEstimate& estimate, const std::string&
   }
   if (options_.mode == "whole") {
     hint = "--mode stream, " + hint;
-  } else if (!options_.compact_state && place_.dtype == c10::kFloat) {
-    hint += ", --compact-state halves what past frames take";
+  } else if (estimate.state_bytes > estimate.peak_bytes / 4) {
+    hint += ", --state-memory 1 keeps past frames in a file";
   }
   throw Error(ErrorKind::kOutOfMemory,
               {.code = "memory.plan",
@@ -192,7 +197,7 @@ void VaeModel::require_memory(const MemoryEstimate& estimate, const std::string&
                .expected = "work that fits into the " + format_bytes(estimate.available_bytes) +
                            " that are free",
                .got = "about " + format_bytes(peak),
-               .hint = hint + "; --ignore-memory starts anyway"});
+               .hint = hint + "; --force starts anyway"});
 }
 
 std::unique_ptr<vae::Autoencoder> VaeModel::load() const {

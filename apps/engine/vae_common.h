@@ -56,7 +56,7 @@ class VaeModel {
   [[nodiscard]] const std::string& folder() const { return folder_; }
   [[nodiscard]] const tensor::Place& place() const { return place_; }
   [[nodiscard]] MemoryEstimate estimate(const VaeWork& work) const;
-  /// Throws kOutOfMemory [memory.plan] when the estimate does not fit, unless --ignore-memory.
+  /// Throws kOutOfMemory [memory.plan] when the estimate does not fit, unless --force.
   void require_memory(const MemoryEstimate& estimate, const std::string& subject) const;
   /// Reads the weights.
   [[nodiscard]] std::unique_ptr<vae::Autoencoder> load() const;

@@ -47,7 +47,7 @@ void vae_decode(const cli::VaeDecodeOptions& options,
   const media::WriteOptions write{
       .width = facts.width,
       .height = facts.height,
-      .fps = options.fps > 0 ? pipeline::frame_rate(options.fps) : facts.fps};
+      .fps = options.fps > 0 ? media::rational_rate(options.fps) : facts.fps};
   const std::int64_t frames = pipeline::frames_to_decode(file, request);
   pipeline::check_fit(model.shape(), file, request);
   pipeline::FrameSink::validate(options.output, write, frames);

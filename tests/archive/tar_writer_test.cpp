@@ -47,7 +47,7 @@ TEST(TarWriter, NothingIsLeftWithoutCommit) {
     TarWriter tar(folder / "a.tar");
     tar.add("x.txt", "one");
   }
-  EXPECT_TRUE(folder.names().empty());
+  EXPECT_EQ(folder.names().size(), 0U);
 }
 
 TEST(TarWriter, NamesThatUstarCannotHoldAreRefused) {

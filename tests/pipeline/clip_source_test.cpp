@@ -100,13 +100,6 @@ TEST_F(ClipSourceTest, ACutFileGivesWhatIsThereAndSaysSo) {
   EXPECT_LT(frames, 10);
 }
 
-TEST(FrameRateTest, MeansTheExactFraction) {
-  EXPECT_EQ(frame_rate(24), (media::Rational{24, 1}));
-  EXPECT_EQ(frame_rate(23.976), (media::Rational{24000, 1001}));
-  EXPECT_EQ(frame_rate(29.97), (media::Rational{30000, 1001}));
-  EXPECT_EQ(frame_rate(12.5), (media::Rational{12500, 1000}));
-}
-
 TEST(FrameSinkTest, OnePictureTakesOneFrame) {
   const test::TempFolder folder;
   const Tensor frame = at::full({6, 8, 3}, 9, at::kByte);

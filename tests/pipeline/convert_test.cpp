@@ -173,7 +173,7 @@ TEST_F(ConvertTest, ADamagedAutoencoderIsReportedWhole) {
     EXPECT_THAT(error.what(), HasSubstr("decoder.conv_out.bias"));
     EXPECT_THAT(error.what(), HasSubstr("decoder.surprise"));
   }
-  EXPECT_EQ(folder_.num_files(), 1U) << "nothing is left behind";
+  EXPECT_EQ(folder_.names().size(), 1U) << "nothing is left behind";
 }
 
 diffusion::Conditioning conditioning(std::int64_t channels) {

@@ -60,7 +60,7 @@ TEST(LatentFileTest, ClipsComeBack) {
     writer.add(second);
     writer.end_clip();
     writer.finish(some_facts());
-    EXPECT_EQ(folder.num_files(), 1U) << "nothing else stays in the folder";
+    EXPECT_EQ(folder.names().size(), 1U) << "nothing else stays in the folder";
 
     const LatentFile file = LatentFile::open(path);
     EXPECT_EQ(file.clips(), 2);
@@ -93,9 +93,9 @@ TEST(LatentFileTest, NothingAppearsBeforeFinish) {
     LatentFileWriter writer(folder / "a.safetensors", io::DType::kF32);
     writer.add(random_posterior(1));
     writer.end_clip();
-    EXPECT_EQ(folder.num_files(), 0U);
+    EXPECT_EQ(folder.names().size(), 0U);
   }
-  EXPECT_EQ(folder.num_files(), 0U);
+  EXPECT_EQ(folder.names().size(), 0U);
   LatentFileWriter empty(folder / "a.safetensors", io::DType::kF32);
   EXPECT_THROW(empty.finish(some_facts()), Error);
   EXPECT_THROW(LatentFileWriter(folder / "no/a.safetensors", io::DType::kF32), Error);

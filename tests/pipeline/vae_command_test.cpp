@@ -103,7 +103,7 @@ TEST_F(VaeCommandTest, CompareShowsTheOriginalOnTheLeft) {
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const test::ClipContent both = test::read_clip(folder_ / "both.mkv");
   EXPECT_EQ(both.blue, test::read_clip(six()).blue);
-  EXPECT_EQ(folder_.num_files(), 1U);
+  EXPECT_EQ(folder_.names().size(), 1U);
 }
 
 TEST_F(VaeCommandTest, AnImageComesBackAsAnImage) {
@@ -284,7 +284,7 @@ TEST_F(VaeCommandTest, ADryRunTellsAndWritesNothing) {
       vae("encode", {six(), "-o", folder_ / "cache", "--dry-run", "--json"});
   ASSERT_EQ(encode.exit_code, 0) << encode.err;
   EXPECT_EQ(json_of(encode.out)["sources"], 1);
-  EXPECT_EQ(folder_.num_files(), 0U);
+  EXPECT_EQ(folder_.names().size(), 0U);
 }
 
 TEST_F(VaeCommandTest, WhatCannotFitIsRefusedBeforeWork) {
