@@ -18,4 +18,7 @@ void add_vae_commands(CLI::App& root, Invocation& invocation);
 
 void add_convert_command(CLI::App& root, Invocation& invocation);
 
+/// The group `kinema train`.
+void add_train_commands(CLI::App& root, Invocation& invocation);
+
 }  // namespace kinema::cli

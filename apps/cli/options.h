@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "apps/cli/train_options.h"
 #include "apps/cli/vae_options.h"
 
 namespace kinema::cli {
@@ -136,6 +137,9 @@ enum class Command {
   kVaeDecode,
   kVaeSeam,
   kConvert,
+  kTrainVae,
+  kTrainDit,
+  kTrainCaptions,
 };
 
 /// One parsed command line.
@@ -155,6 +159,9 @@ struct Invocation {
   VaeDecodeOptions vae_decode;
   VaeSeamOptions vae_seam;
   ConvertOptions convert;
+  TrainVaeOptions train_vae;
+  TrainDitOptions train_dit;
+  TrainCaptionsOptions train_captions;
 };
 
 }  // namespace kinema::cli
