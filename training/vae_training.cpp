@@ -102,8 +102,8 @@ train::ParameterRules vae_rules(bool freeze_encoder) {
 vae::VidVaeConfig world_network() {
   vae::VidVaeConfig c;
   c.latent_channels = 8;
-  c.base = 24;
-  c.mult = {1, 2, 4};
+  c.base = 16;
+  c.mult = {1, 2, 6};
   c.res_blocks = 1;
   c.groups = 8;
   c.conv3d_levels_enc = {false, false, true};
