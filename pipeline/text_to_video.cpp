@@ -260,6 +260,7 @@ void TextToVideo::encode_prompts(std::span<const VideoRequest> requests,
   progress.on_stage("encode prompt", static_cast<std::int64_t>(missing.size()), "prompt");
   const auto tokenizer = text::Tokenizer::load(model_.tokenizer);
   const auto encoder = text::TextEncoder::load(model_.text_encoder, place_, logger_);
+  const std::int64_t pooled_channels = read_transformer_config(model_.transformer).pooled_channels;
   std::int64_t done = 0;
   for (const TextKey& key : missing) {
     check_cancelled(progress, "pipeline");
@@ -275,6 +276,8 @@ void TextToVideo::encode_prompts(std::span<const VideoRequest> requests,
     result.context_mask_BM = mask_BM;
     if (encoding.pooled_BD) {
       result.pooled_BD = *encoding.pooled_BD;
+    } else if (pooled_channels > 0) {
+      result.pooled_BD = text::mean_of_tokens(encoding.context_BMD, mask_BM);
     }
     progress.on_step(++done, {});
   }

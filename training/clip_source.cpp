@@ -45,10 +45,6 @@ Tensor to_network_range(const Tensor& pixels) {
   return pixels.to(at::kFloat).div_(127.5).sub_(1);
 }
 
-Tensor to_pixels(const Tensor& video) {
-  return video.to(at::kFloat).add(1).mul_(127.5).round_().clamp_(0, 255).to(at::kByte);
-}
-
 BatchQueue::BatchQueue(Make make, std::int64_t first, std::size_t depth)
     : make_(std::move(make)), depth_(depth), worker_([this, first] { work(first); }) {}
 

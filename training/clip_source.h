@@ -52,9 +52,8 @@ inline constexpr std::int64_t kFirstMeasuringClip = std::int64_t{1} << 41;
                               std::int64_t count,
                               std::int64_t frames);
 
-/// uint8 0 .. 255 as float32 -1 .. 1, and back.
+/// uint8 0 .. 255 as float32 -1 .. 1.
 [[nodiscard]] Tensor to_network_range(const Tensor& pixels);
-[[nodiscard]] Tensor to_pixels(const Tensor& video);
 
 /// Batches 'first', first + 1, ... made by one thread of its own, at most `depth` ahead.
 class BatchQueue {

@@ -5,32 +5,35 @@
 #include <filesystem>
 #include <utility>
 
-#include "training/picture_strip.h"
 #include <ATen/ATen.h>
 
 #include "core/diffusion/losses.h"
 #include "core/diffusion/mask_generator.h"
 #include "core/diffusion/noise_schedule.h"
 #include "core/diffusion/sampler.h"
+#include "core/io/image.h"
 #include "core/tensor/noise.h"
+#include "core/tensor/pictures.h"
 #include "dit/modules/vdit_model.h"
 #include "world/caption.h"
+#include "world/evaluation.h"
 
 namespace kinema::training {
 namespace {
 
 constexpr std::int64_t kPretrainBatch = 64;
 constexpr std::int64_t kJudgeBatch = 16;
-constexpr std::int64_t kStripClips = 8;
+constexpr std::int64_t kSheetClips = 8;
+constexpr std::int64_t kSheetColumns = 9;
 constexpr std::int64_t kFirstJudgedClip = kFirstValidationClip + (std::int64_t{1} << 20);
 constexpr double kFps = 8;
 
-world::WorldConfig world_of(const DitTrainConfig& config, world::Split split) {
-  return {.width = config.size,
-          .height = config.size,
-          .frames = config.frames,
+world::WorldConfig world_of(const BucketSize& size) {
+  return {.width = size.width,
+          .height = size.height,
+          .frames = size.frames,
           .fps = kFps,
-          .split = split};
+          .split = world::Split::kSeen};
 }
 
 diffusion::MaskGenerator mask_generator(double probability) {
@@ -55,18 +58,25 @@ diffusion::SamplerKind sampler_of(Objective objective) {
 DitTask::DitTask(const DitTrainConfig& config,
                  std::unique_ptr<dit::VideoDit> transformer,
                  TextTower text,
+                 std::unique_ptr<FrozenText> frozen,
                  const vae::Autoencoder& vae)
     : config_(config),
       vae_(vae),
       transformer_(std::move(transformer)),
       text_(std::move(text)),
+      frozen_(std::move(frozen)),
       both_(std::make_shared<torch::nn::Module>()),
-      clips_(world_of(config, world::Split::kSeen), config.seed),
-      held_out_(world_of(config, world::Split::kHeldOut), config.seed),
       alphas_cumprod_(diffusion::make_alphas_cumprod({})) {
   both_->register_module("transformer",
                          std::static_pointer_cast<torch::nn::Module>(transformer_->module()));
-  both_->register_module("text", text_);
+  if (!text_.is_empty()) {
+    both_->register_module("text", text_);
+  }
+  for (const BucketSize& size : config.buckets) {
+    Bucket& bucket = buckets_.emplace_back();
+    bucket.size = size;
+    bucket.clips = std::make_unique<WorldClips>(world_of(size), config.seed);
+  }
 }
 
 train::ParameterRules DitTask::rules() {
@@ -99,7 +109,7 @@ void DitTask::pretrain_text(ProgressObserver& progress, Logger& logger) {
     std::vector<SceneLabels> labels;
     for (std::int64_t i = 0; i < kPretrainBatch; ++i) {
       const std::int64_t index = step * kPretrainBatch + i;
-      const world::Scene scene = clips_.scene(index);
+      const world::Scene scene = buckets_.front().clips->scene(index);
       texts.push_back(world::caption(scene, index));
       labels.push_back(labels_of(scene, texts.back()));
     }
@@ -116,18 +126,21 @@ void DitTask::pretrain_text(ProgressObserver& progress, Logger& logger) {
 }
 
 void DitTask::open_cache(const std::string& vae_identity, ProgressObserver& progress) {
-  const LatentCacheKey key = {
-      .vae = vae_identity,
-      .source = "world/seen/" + std::to_string(config_.size) + "/" + std::to_string(config_.seed),
-      .count = config_.clips,
-      .frames = config_.frames};
   const std::string folder = config_.cache.empty() ? config_.folder + "/latents" : config_.cache;
-  cache_ = LatentCache::open(folder, key, clips_, vae_, progress);
+  for (Bucket& bucket : buckets_) {
+    const LatentCacheKey key = {
+        .vae = vae_identity,
+        .source = "world/seen/" + bucket.size.name() + "/" + std::to_string(config_.seed),
+        .count = config_.clips,
+        .frames = bucket.size.frames};
+    bucket.cache =
+        LatentCache::open(folder + "/" + bucket.size.name(), key, *bucket.clips, vae_, progress);
+  }
   const at::NoGradGuard no_grad;
+  const Bucket& first = buckets_.front();
   std::vector<Tensor> latents;
   for (std::int64_t i = 0; i < config_.validation_clips; ++i) {
-    const std::int64_t index = kFirstValidationClip + i;
-    const Clip clip = clips_.clip(index, config_.frames);
+    const Clip clip = first.clips->clip(kFirstValidationClip + i, first.size.frames);
     const Tensor video = to_network_range(clip.video_CFHW.unsqueeze(0));
     latents.push_back(vae_.to_model_space(vae_.encode(video, {.frames_per_step = 0}).mode()));
     validation_captions_.push_back(clip.caption);
@@ -135,7 +148,31 @@ void DitTask::open_cache(const std::string& vae_identity, ProgressObserver& prog
   validation_NCTHW_ = at::cat(latents).to(at::kFloat).clone();
 }
 
-diffusion::Conditioning DitTask::conditioning(const TextFeatures& text) const {
+TextFeatures DitTask::encode(const std::vector<std::string>& texts) const {
+  return frozen_ != nullptr ? frozen_->encode(texts, config_.max_length)
+                            : text_->encode(texts, config_.max_length);
+}
+
+DitTask::Bucket& DitTask::bucket_of(std::int64_t number) {
+  double total = 0;
+  for (const Bucket& bucket : buckets_) {
+    total += bucket.size.weight;
+  }
+  double left = total * tensor::uniform_noise_flat({.seed = config_.seed, .name = "dit/bucket"},
+                                                   {1},
+                                                   static_cast<std::uint64_t>(number))
+                            .item<double>();
+  for (Bucket& bucket : buckets_) {
+    left -= bucket.size.weight;
+    if (left < 0) {
+      return bucket;
+    }
+  }
+  return buckets_.back();
+}
+
+diffusion::Conditioning DitTask::conditioning(const TextFeatures& text,
+                                              const BucketSize& size) const {
   diffusion::Conditioning conditions;
   conditions.context_BMD = text.context_BMD;
   conditions.context_mask_BM = text.mask_BM;
@@ -143,28 +180,32 @@ diffusion::Conditioning DitTask::conditioning(const TextFeatures& text) const {
     conditions.pooled_BD = text.pooled_BD;
   }
   const auto one = [](double value) { return at::full({1}, value, at::kFloat); };
-  conditions.fps_B = one(config_.frames == 1 ? 120.0 : kFps);
-  conditions.height_B = one(static_cast<double>(config_.size));
-  conditions.width_B = one(static_cast<double>(config_.size));
-  conditions.num_frames_B = one(static_cast<double>(config_.frames));
-  conditions.aspect_ratio_B = one(1.0);
+  conditions.fps_B = one(size.frames == 1 ? 120.0 : kFps);
+  conditions.height_B = one(static_cast<double>(size.height));
+  conditions.width_B = one(static_cast<double>(size.width));
+  conditions.num_frames_B = one(static_cast<double>(size.frames));
+  conditions.aspect_ratio_B =
+      one(static_cast<double>(size.height) / static_cast<double>(size.width));
   return conditions;
 }
 
-Tensor DitTask::indices_of(std::int64_t number) {
-  const std::int64_t per_epoch = std::max<std::int64_t>(cache_.size() / config_.batch, 1);
+Tensor DitTask::indices_of(Bucket& bucket, std::int64_t number) const {
+  const std::int64_t size = bucket.cache.size();
+  const std::int64_t count = std::min(config_.batch, size);
+  const std::int64_t per_epoch = size / count;
   const std::int64_t epoch = number / per_epoch;
-  if (epoch != epoch_) {
+  if (epoch != bucket.epoch) {
     const std::string name = "dit/order/" + std::to_string(epoch);
-    order_N_ = tensor::uniform_noise_flat({.seed = config_.seed, .name = name}, {cache_.size()})
-                   .argsort(/*stable=*/true, /*dim=*/0, /*descending=*/false);
-    epoch_ = epoch;
+    bucket.order_N = tensor::uniform_noise_flat({.seed = config_.seed, .name = name}, {size})
+                         .argsort(/*stable=*/true, /*dim=*/0, /*descending=*/false);
+    bucket.epoch = epoch;
   }
-  const std::int64_t count = std::min(config_.batch, cache_.size());
-  return order_N_.narrow(0, (number % per_epoch) * count, count);
+  return bucket.order_N.narrow(0, (number % per_epoch) * count, count);
 }
 
-DitTask::Prompts DitTask::prompts_of(const Tensor& indices_B, std::int64_t number) const {
+DitTask::Prompts DitTask::prompts_of(const Bucket& bucket,
+                                     const Tensor& indices_B,
+                                     std::int64_t number) const {
   const std::int64_t count = indices_B.size(0);
   const Tensor dropped_B =
       tensor::uniform_noise_flat({.seed = config_.seed, .name = "dit/text dropout"},
@@ -177,7 +218,7 @@ DitTask::Prompts DitTask::prompts_of(const Tensor& indices_B, std::int64_t numbe
       prompts.labels.emplace_back();
       continue;
     }
-    const world::Scene scene = clips_.scene(indices_B[b].item<std::int64_t>());
+    const world::Scene scene = bucket.clips->scene(indices_B[b].item<std::int64_t>());
     prompts.texts.push_back(world::caption(scene, number));
     prompts.labels.push_back(labels_of(scene, prompts.texts.back()));
   }
@@ -186,6 +227,7 @@ DitTask::Prompts DitTask::prompts_of(const Tensor& indices_B, std::int64_t numbe
 
 Tensor DitTask::diffusion_loss(const Tensor& x0_BCTHW,
                                const TextFeatures& text,
+                               const BucketSize& size,
                                const std::string& stream,
                                std::int64_t first_time,
                                const Tensor& frame_mask_BT) const {
@@ -194,7 +236,7 @@ Tensor DitTask::diffusion_loss(const Tensor& x0_BCTHW,
   const Tensor noise = tensor::normal_noise_flat(
       {.seed = config_.seed, .name = stream + "/noise/" + std::to_string(first_time)},
       x0_BCTHW.sizes());
-  diffusion::Conditioning conditions = conditioning(text);
+  diffusion::Conditioning conditions = conditioning(text, size);
   conditions.frame_mask_BT = frame_mask_BT;
   const auto predict = [&](const Tensor& noisy, const Tensor& times_B) {
     return transformer_->module()->forward(noisy, times_B, conditions);
@@ -222,14 +264,15 @@ Tensor DitTask::diffusion_loss(const Tensor& x0_BCTHW,
 
 Tensor DitTask::loss(std::int64_t step, std::int64_t micro, Metrics& parts) {
   const std::int64_t number = step * config_.run.accumulate + micro;
-  const Tensor indices_B = indices_of(number);
-  const Prompts prompts = prompts_of(indices_B, number);
-  const TextFeatures text = text_->encode(prompts.texts, config_.max_length);
-  auto shape = cache_.mean_NCTHW.sizes().vec();
+  Bucket& bucket = bucket_of(number);
+  const Tensor indices_B = indices_of(bucket, number);
+  const Prompts prompts = prompts_of(bucket, indices_B, number);
+  const TextFeatures text = encode(prompts.texts);
+  auto shape = bucket.cache.mean_NCTHW.sizes().vec();
   shape[0] = indices_B.size(0);
   const Tensor fresh = tensor::normal_noise_flat(
       {.seed = config_.seed, .name = "dit/posterior/" + std::to_string(number)}, shape);
-  const Tensor x0_BCTHW = cache_.sample(indices_B, fresh);
+  const Tensor x0_BCTHW = bucket.cache.sample(indices_B, fresh);
   Tensor mask_BT;
   if (config_.mask_probability > 0 && shape[2] > 1) {
     mask_BT = mask_generator(config_.mask_probability)
@@ -239,12 +282,16 @@ Tensor DitTask::loss(std::int64_t step, std::int64_t micro, Metrics& parts) {
                             shape[0],
                             shape[2]);
   }
-  const Tensor diffusion = diffusion_loss(x0_BCTHW, text, "dit", number * shape[0], mask_BT).mean();
+  const Tensor diffusion =
+      diffusion_loss(x0_BCTHW, text, bucket.size, "dit", number * shape[0], mask_BT).mean();
+  parts = {{"diffusion", diffusion.item<double>()}};
+  if (text_.is_empty()) {
+    return diffusion;
+  }
   double correct = 0;
   const Tensor attributes = text_->attribute_loss(text.pooled_BD, prompts.labels, &correct);
-  parts = {{"diffusion", diffusion.item<double>()},
-           {"attributes", attributes.item<double>()},
-           {"attributes_correct", correct}};
+  parts.emplace_back("attributes", attributes.item<double>());
+  parts.emplace_back("attributes_correct", correct);
   return diffusion + config_.attribute_weight * attributes;
 }
 
@@ -259,8 +306,10 @@ Metrics DitTask::validate(std::int64_t finished_steps) {
     const std::vector<std::string> captions(first, first + count);
     const std::vector<std::string> nothing(captions.size());
     for (auto& [texts, sum] : {std::pair{&captions, &with_text}, {&nothing, &without_text}}) {
-      const TextFeatures text = text_->encode(*texts, config_.max_length);
-      *sum += diffusion_loss(x0, text, "validation", begin, {}).sum().item<double>();
+      const TextFeatures text = encode(*texts);
+      *sum += diffusion_loss(x0, text, buckets_.front().size, "validation", begin, {})
+                  .sum()
+                  .item<double>();
     }
   }
   const auto n = static_cast<double>(total);
@@ -275,9 +324,10 @@ Metrics DitTask::validate(std::int64_t finished_steps) {
 Tensor DitTask::sample(const std::vector<std::string>& prompts, std::uint64_t seed) const {
   const at::NoGradGuard no_grad;
   const auto count = std::ssize(prompts);
-  const auto with_text = conditioning(text_->encode(prompts, config_.max_length));
-  const auto without_text =
-      conditioning(text_->encode(std::vector<std::string>(prompts.size()), config_.max_length));
+  const BucketSize& size = buckets_.front().size;
+  const std::vector<std::string> nothing(prompts.size());
+  const auto with_text = conditioning(encode(prompts), size);
+  const auto without_text = conditioning(encode(nothing), size);
   auto shape = validation_NCTHW_.sizes().vec();
   shape[0] = count;
   const auto sampler = diffusion::make_sampler(sampler_of(config_.objective));
@@ -303,45 +353,33 @@ Tensor DitTask::sample(const std::vector<std::string>& prompts, std::uint64_t se
 
 Metrics DitTask::judge(std::int64_t finished_steps) const {
   const world::Judge judge;
-  double right[7] = {};
+  world::Accuracy accuracy;
   std::vector<Tensor> pictures;
   for (std::int64_t begin = 0; begin < config_.judged_clips; begin += kJudgeBatch) {
     const std::int64_t count = std::min(kJudgeBatch, config_.judged_clips - begin);
     std::vector<world::Scene> scenes;
     std::vector<std::string> prompts;
     for (std::int64_t i = 0; i < count; ++i) {
-      scenes.push_back(clips_.scene(kFirstJudgedClip + begin + i));
+      scenes.push_back(buckets_.front().clips->scene(kFirstJudgedClip + begin + i));
       prompts.push_back(world::plain_caption(scenes.back()));
     }
     const Tensor latents = sample(prompts, config_.seed + static_cast<std::uint64_t>(begin));
     const Tensor video = vae_.decode(vae_.from_model_space(latents), {.latents_per_step = 0});
     for (std::int64_t i = 0; i < count; ++i) {
       const Tensor clip = video[i].add(1).mul(0.5).clamp(0, 1);
-      const world::Score s = world::score(judge(clip), scenes[static_cast<std::size_t>(i)]);
-      const bool flags[7] = {
-          s.background_colour, s.background, s.colour, s.size, s.shape, s.motion, s.all()};
-      for (int k = 0; k < 7; ++k) {
-        right[k] += flags[k] ? 1 : 0;
-      }
-      if (std::ssize(pictures) < kStripClips) {
-        pictures.push_back(to_pixels(video[i]));
+      accuracy.add(world::score(judge(clip), scenes[static_cast<std::size_t>(i)]));
+      if (std::ssize(pictures) < kSheetClips) {
+        pictures.push_back(clip);
       }
     }
   }
   const std::string folder = config_.folder + "/samples";
   std::filesystem::create_directories(folder);
-  write_picture_strip(
-      folder + "/step-" + std::to_string(finished_steps) + ".png", pictures, /*every=*/2);
+  io::write_png(folder + "/step-" + std::to_string(finished_steps) + ".png",
+                tensor::contact_sheet(pictures, std::min(kSheetColumns, pictures[0].size(1))));
   Metrics metrics;
-  const char* const names[7] = {"judge_background_colour",
-                                "judge_background",
-                                "judge_colour",
-                                "judge_size",
-                                "judge_shape",
-                                "judge_motion",
-                                "judge_all"};
-  for (int k = 0; k < 7; ++k) {
-    metrics.emplace_back(names[k], right[k] / static_cast<double>(config_.judged_clips));
+  for (const std::string_view name : world::kAttributeNames) {
+    metrics.emplace_back("judge_" + std::string(name), accuracy[name].value());
   }
   return metrics;
 }

@@ -10,6 +10,7 @@
 
 #include "training/clip_source.h"
 #include "training/dit_training.h"
+#include "training/frozen_text.h"
 #include "training/latent_cache.h"
 #include "training/text_tower.h"
 #include <torch/nn/module.h>
@@ -24,9 +25,11 @@ namespace kinema::training {
 
 class DitTask final : public train::Task {
  public:
+  /// @param text  is trained; empty where `frozen` takes its place.
   DitTask(const DitTrainConfig& config,
           std::unique_ptr<dit::VideoDit> transformer,
           TextTower text,
+          std::unique_ptr<FrozenText> frozen,
           const vae::Autoencoder& vae);
 
   /// Trains the text encoder alone to name the attributes of scenes from their captions.
@@ -43,7 +46,8 @@ class DitTask final : public train::Task {
   /// "transformer.*" and "text.*".
   [[nodiscard]] torch::nn::Module& module() { return *both_; }
   [[nodiscard]] dit::VideoDit& transformer() { return *transformer_; }
-  [[nodiscard]] TextTowerImpl& text() { return *text_; }
+  /// Null with a frozen encoder.
+  [[nodiscard]] TextTowerImpl* text() { return text_.is_empty() ? nullptr : text_.get(); }
 
   /// Muon for hidden matrices; embeddings, tables, first and last layers by AdamW.
   [[nodiscard]] static train::ParameterRules rules();
@@ -53,11 +57,25 @@ class DitTask final : public train::Task {
     std::vector<std::string> texts;
     std::vector<SceneLabels> labels;
   };
-  [[nodiscard]] diffusion::Conditioning conditioning(const TextFeatures& text) const;
-  [[nodiscard]] Tensor indices_of(std::int64_t number);
-  [[nodiscard]] Prompts prompts_of(const Tensor& indices_B, std::int64_t number) const;
+  /// Clips of one size with their latents.
+  struct Bucket {
+    BucketSize size{};
+    std::unique_ptr<WorldClips> clips;  ///< without the held-out pairs
+    LatentCache cache;
+    std::int64_t epoch = -1;
+    Tensor order_N;  ///< of the clips in this epoch
+  };
+  [[nodiscard]] TextFeatures encode(const std::vector<std::string>& texts) const;
+  [[nodiscard]] Bucket& bucket_of(std::int64_t number);
+  [[nodiscard]] diffusion::Conditioning conditioning(const TextFeatures& text,
+                                                     const BucketSize& size) const;
+  [[nodiscard]] Tensor indices_of(Bucket& bucket, std::int64_t number) const;
+  [[nodiscard]] Prompts prompts_of(const Bucket& bucket,
+                                   const Tensor& indices_B,
+                                   std::int64_t number) const;
   [[nodiscard]] Tensor diffusion_loss(const Tensor& x0_BCTHW,
                                       const TextFeatures& text,
+                                      const BucketSize& size,
                                       const std::string& stream,
                                       std::int64_t first_time,
                                       const Tensor& frame_mask_BT) const;
@@ -67,14 +85,11 @@ class DitTask final : public train::Task {
   const vae::Autoencoder& vae_;
   std::unique_ptr<dit::VideoDit> transformer_;
   TextTower text_;
+  std::unique_ptr<FrozenText> frozen_;
   std::shared_ptr<torch::nn::Module> both_;
-  WorldClips clips_;     ///< without the held-out pairs
-  WorldClips held_out_;  ///< only them
-  LatentCache cache_;
+  std::vector<Bucket> buckets_;  ///< the first is validated
   Tensor validation_NCTHW_;
   std::vector<std::string> validation_captions_;
-  std::int64_t epoch_ = -1;
-  Tensor order_N_;  ///< of the clips in this epoch
   std::vector<double> alphas_cumprod_;
 };
 

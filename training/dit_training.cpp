@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "training/dit_training.h"
 
+#include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <utility>
 
 #include "training/dit_task.h"
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/diffusion/sampler.h"
 #include "core/io/safetensors.h"
+#include "dit/modules/vdit_model.h"
 #include "vae/config_checks.h"
 
 namespace kinema::training {
@@ -48,7 +52,7 @@ dit::VDitConfig transformer_config(const DitTrainConfig& config, std::int64_t la
     c.caption_tokens = 0;  // the empty prompt is the unconditional side
     c.pooled_channels = config.text_width;
     c.fps_condition = false;
-    c.input_sq_size = config.size;
+    c.input_sq_size = std::min(config.buckets.front().width, config.buckets.front().height);
   }
   require(c.latent_channels == latent_channels,
           "--network",
@@ -105,7 +109,33 @@ void copy_folder(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+BucketSize BucketSize::parse(const std::string& text) {
+  BucketSize bucket;
+  std::int64_t* const sides[3] = {&bucket.width, &bucket.height, &bucket.frames};
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  bool fits = true;
+  for (std::size_t i = 0; i < 3 && fits; ++i) {
+    const auto result = std::from_chars(at, end, *sides[i]);
+    fits = result.ec == std::errc() && *sides[i] >= 1;
+    at = result.ptr;
+    fits = fits && (i == 2 || (at != end && *at++ == 'x'));
+  }
+  if (fits && at != end) {
+    fits = *at++ == ':';
+    const auto result = std::from_chars(at, end, bucket.weight);
+    fits = fits && result.ec == std::errc() && result.ptr == end && bucket.weight > 0;
+  }
+  require(fits, "--buckets", "WxHxF or WxHxF:WEIGHT, for example 64x64x17", "'" + text + "'");
+  return bucket;
+}
+
+std::string BucketSize::name() const {
+  return fmt::format("{}x{}x{}", width, height, frames);
+}
+
 void DitTrainConfig::validate() const {
+  require(!buckets.empty(), "--buckets", "at least one", "none");
   require(!folder.empty(), "--output", "a folder", "nothing");
   require(batch >= 1 && clips >= batch, "--clips", "at least --batch", std::to_string(clips));
   require(width % heads == 0, "--heads", "a divisor of --width", std::to_string(heads));
@@ -121,14 +151,18 @@ void DitTrainConfig::validate() const {
 }
 
 OrderedJson DitTrainConfig::to_json() const {
+  std::vector<std::string> names;
+  for (const BucketSize& bucket : buckets) {
+    names.push_back(fmt::format("{}:{:g}", bucket.name(), bucket.weight));
+  }
   return {{"kind", "dit"},
           {"seed", seed},
-          {"size", size},
-          {"frames", frames},
+          {"buckets", names},
           {"clips", clips},
           {"batch", batch},
           {"objective", kObjectiveNames[static_cast<std::size_t>(objective)]},
           {"network", network},
+          {"text_encoder", text_encoder},
           {"width", width},
           {"layers", layers},
           {"heads", heads},
@@ -177,15 +211,25 @@ DitTrainReport DitTraining::run(bool resume, ProgressObserver& progress) {
                  .hint = "--resume goes on with it; or name another folder"});
   }
   const auto vae = vae::Autoencoder::load(config_.vae, {}, logger_);
-  vae->check_size(config_.frames, config_.size, config_.size);
+  for (const BucketSize& bucket : config_.buckets) {
+    vae->check_size(bucket.frames, bucket.height, bucket.width);
+  }
   const std::shared_ptr<const text::Tokenizer> tokenizer = text::Tokenizer::load(config_.tokenizer);
-  TextTower text(text_config(config_, *tokenizer), tokenizer);
-  text->initialise(config_.seed);
+  TextTower text{nullptr};
+  std::unique_ptr<FrozenText> frozen;
+  if (config_.text_encoder.empty()) {
+    text = TextTower(text_config(config_, *tokenizer), tokenizer);
+    text->initialise(config_.seed);
+  } else {
+    frozen = std::make_unique<FrozenText>(config_.text_encoder, tokenizer, logger_);
+    config_.text_width = frozen->width();
+  }
   auto transformer =
       dit::VideoDit::create(transformer_config(config_, vae->info().latent_channels), config_.seed);
-  DitTask task(config_, std::move(transformer), text, *vae);
+  transformer->module()->set_recompute(config_.recompute);
+  DitTask task(config_, std::move(transformer), text, std::move(frozen), *vae);
   task.open_cache(identity_of(config_.vae), progress);
-  if (!found && config_.pretrain_steps > 0) {
+  if (!found && task.text() != nullptr && config_.pretrain_steps > 0) {
     task.pretrain_text(progress, logger_);
   }
   train::Trainer trainer(
@@ -210,16 +254,21 @@ void DitTraining::export_model(DitTask& task) {
   const fs::path folder = fs::path(config_.folder) / "model";
   fs::create_directories(folder / "scheduler");
   task.transformer().save((folder / "transformer").string());
-  task.text().save_to((folder / "text_encoder").string());
+  if (task.text() != nullptr) {
+    task.text()->save_to((folder / "text_encoder").string());
+  } else {
+    copy_folder(config_.text_encoder, folder / "text_encoder");
+  }
   copy_folder(config_.vae, folder / "vae");
   copy_folder(config_.tokenizer, folder / "tokenizer");
   const auto kind = config_.objective == Objective::kRflow ? diffusion::SamplerKind::kRflow
                                                            : diffusion::SamplerKind::kDdim;
   write_file((folder / "scheduler" / "scheduler_config.json").string(),
              diffusion::make_sampler(kind)->config_json().dump(2) + "\n");
-  const OrderedJson generation = {{"width", config_.size},
-                                  {"height", config_.size},
-                                  {"frames", config_.frames},
+  const BucketSize& size = config_.buckets.front();
+  const OrderedJson generation = {{"width", size.width},
+                                  {"height", size.height},
+                                  {"frames", size.frames},
                                   {"fps", 8},
                                   {"steps", config_.sample_steps},
                                   {"guidance", config_.guidance},

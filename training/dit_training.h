@@ -7,9 +7,11 @@
 //   logger); training.run(/*resume=*/false, progress);       // writes runs/dit/model
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -29,15 +31,28 @@ enum class Objective {
 };
 inline constexpr std::array<std::string_view, 2> kObjectiveNames = {"rflow", "ddpm"};
 
-struct DitTrainConfig {
-  std::string folder;     ///< of the run; the result is folder/model
-  std::string vae;        ///< folder of the autoencoder
-  std::string tokenizer;  ///< folder or file
-  std::string cache;      ///< folder of latents; empty: folder/latents
-  std::uint64_t seed = 0;
-  std::int64_t size = 64;  ///< pixels, both edges
+/// Clips of one size, aspect and length. A batch holds clips of one bucket.
+struct BucketSize {
+  std::int64_t width = 64;   ///< pixels
+  std::int64_t height = 64;  ///< pixels
   std::int64_t frames = 17;
-  std::int64_t clips = 8192;  ///< cached
+  double weight = 1;  ///< how often it is drawn
+
+  /// "WxHxF" or "WxHxF:WEIGHT". Throws kInvalidArgument [train.value].
+  static BucketSize parse(const std::string& text);
+  [[nodiscard]] std::string name() const;  ///< "64x64x17"
+  bool operator==(const BucketSize&) const = default;
+};
+
+struct DitTrainConfig {
+  std::string folder;        ///< of the run; the result is folder/model
+  std::string vae;           ///< folder of the autoencoder
+  std::string tokenizer;     ///< folder or file
+  std::string text_encoder;  ///< folder of one that stays as it is; empty: a small one is trained
+  std::string cache;         ///< folder of latents; empty: folder/latents
+  std::uint64_t seed = 0;
+  std::vector<BucketSize> buckets = {BucketSize{}};  ///< the first is validated and sampled
+  std::int64_t clips = 8192;                         ///< cached, of every bucket
   std::int64_t batch = 32;
   Objective objective = Objective::kRflow;
   std::string network;       ///< path of a transformer config.json; empty: from the numbers below
@@ -55,6 +70,7 @@ struct DitTrainConfig {
   std::int64_t judged_clips = 16;      ///< samples that are judged; 0: none
   std::int64_t sample_steps = 20;
   double guidance = 3.0;
+  bool recompute = false;  ///< of blocks: less memory, a third more time
   train::OptimizerConfig optimizer{};
   train::RunConfig run{};
 

@@ -27,7 +27,11 @@ std::map<std::string, std::string> metadata_of(const LatentCacheKey& key) {
           {"frames", std::to_string(key.frames)}};
 }
 
-void check_shard(const std::string& path, const LatentCacheKey& key) {
+/// Clips in a shard; 0 where there is none. Throws when it belongs to something else.
+std::int64_t rows_of(const std::string& path, const LatentCacheKey& key) {
+  if (!fs::exists(path)) {
+    return 0;
+  }
   const io::SafetensorsFile file = io::SafetensorsFile::open(path);
   for (const auto& [name, value] : metadata_of(key)) {
     const auto found = file.metadata().find(name);
@@ -41,6 +45,36 @@ void check_shard(const std::string& path, const LatentCacheKey& key) {
                    .hint = "remove the folder of the cache, or name another one"});
     }
   }
+  return file.tensors().at("mean").shape.at(0);
+}
+
+struct ClipRange {
+  std::int64_t begin = 0;
+  std::int64_t count = 0;
+};
+
+void encode_shard(const std::string& path,
+                  const LatentCacheKey& key,
+                  ClipRange range,
+                  const ClipSource& source,
+                  const vae::Autoencoder& vae,
+                  ProgressObserver& progress) {
+  std::vector<Tensor> means;
+  std::vector<Tensor> deviations;
+  for (std::int64_t done = 0; done < range.count; done += kEncodeBatch) {
+    check_cancelled(progress, "train.cache");
+    const std::int64_t count = std::min(kEncodeBatch, range.count - done);
+    const Tensor pixels = batch_of(source, key.first + range.begin + done, count, key.frames);
+    const vae::Posterior posterior = vae.encode(to_network_range(pixels), {.frames_per_step = 0});
+    const Tensor mean = vae.to_model_space(posterior.mode());
+    // A deviation scales as the latents do, without the shift.
+    const Tensor deviation = vae.to_model_space(posterior.mode() + posterior.std()) - mean;
+    means.push_back(mean.to(at::kHalf));
+    deviations.push_back(deviation.to(at::kHalf));
+    progress.on_step(range.begin + done + count, {});
+  }
+  tensor::save_tensors(
+      path, {{"mean", at::cat(means)}, {"deviation", at::cat(deviations)}}, metadata_of(key));
 }
 
 }  // namespace
@@ -57,28 +91,11 @@ LatentCache LatentCache::open(const std::string& folder,
   progress.on_stage("encode clips", key.count, "clip");
   for (std::int64_t begin = 0; begin < key.count; begin += kShard) {
     const std::string path = folder + "/latents-" + std::to_string(begin / kShard) + ".safetensors";
-    if (!fs::exists(path)) {
-      std::vector<Tensor> mean_parts;
-      std::vector<Tensor> deviation_parts;
-      for (std::int64_t done = 0; done < kShard; done += kEncodeBatch) {
-        check_cancelled(progress, "train.cache");
-        const Tensor pixels = batch_of(source, key.first + begin + done, kEncodeBatch, key.frames);
-        const vae::Posterior posterior =
-            vae.encode(to_network_range(pixels), {.frames_per_step = 0});
-        const Tensor mean = vae.to_model_space(posterior.mode());
-        // A deviation scales as the latents do, without the shift.
-        const Tensor scaled = vae.to_model_space(posterior.mode() + posterior.std()) - mean;
-        mean_parts.push_back(mean.to(at::kHalf));
-        deviation_parts.push_back(scaled.to(at::kHalf));
-        progress.on_step(std::min(begin + done + kEncodeBatch, key.count), {});
-      }
-      tensor::save_tensors(path,
-                           {{"mean", at::cat(mean_parts)}, {"deviation", at::cat(deviation_parts)}},
-                           metadata_of(key));
-    }
-    check_shard(path, key);
-    const TensorMap shard = tensor::load_tensors(path);
     const std::int64_t wanted = std::min(kShard, key.count - begin);
+    if (rows_of(path, key) < wanted) {
+      encode_shard(path, key, {begin, wanted}, source, vae, progress);
+    }
+    const TensorMap shard = tensor::load_tensors(path);
     means.push_back(shard.at("mean").narrow(0, 0, wanted));
     deviations.push_back(shard.at("deviation").narrow(0, 0, wanted));
     progress.on_step(begin + wanted, {});

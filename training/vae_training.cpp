@@ -9,20 +9,24 @@
 
 #include "training/patch_discriminator.h"
 #include "training/perceptual_loss.h"
-#include "training/picture_strip.h"
 #include <ATen/ATen.h>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/io/checkpoint.h"
+#include "core/io/image.h"
 #include "core/nn/conv.h"
 #include "core/tensor/from_view.h"
 #include "core/tensor/load_weights.h"
 #include "core/tensor/noise.h"
+#include "core/tensor/pictures.h"
 #include "vae/autoencoder.h"
 #include "vae/config_checks.h"
 #include "vae/linear_shortcut.h"
 #include "vae/posterior.h"
+#ifdef KINEMA_WITH_MEDIA
+#include "training/video_clips.h"
+#endif
 
 namespace kinema::training {
 namespace {
@@ -31,7 +35,8 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kBlockClips = 96;        ///< for the principal components
 constexpr std::int64_t kShortcutSlowness = 10;  ///< the linear map starts right and moves slowly
-constexpr std::int64_t kStripClips = 4;
+constexpr std::int64_t kSheetClips = 4;
+constexpr std::int64_t kSheetColumns = 5;
 
 Error bad_value(std::string option, std::string expected, std::string got) {
   return Error(ErrorKind::kInvalidArgument,
@@ -42,10 +47,28 @@ Error bad_value(std::string option, std::string expected, std::string got) {
                 .got = std::move(got)});
 }
 
-world::WorldConfig world_of(const VaeTrainConfig& config) {
-  return {.width = config.size,
-          .height = config.size,
-          .frames = *std::max_element(config.lengths.begin(), config.lengths.end())};
+std::int64_t longest(const VaeTrainConfig& config) {
+  return *std::max_element(config.lengths.begin(), config.lengths.end());
+}
+
+std::unique_ptr<ClipSource> source_of(const VaeTrainConfig& config,
+                                      [[maybe_unused]] Logger& logger) {
+  if (config.data.empty()) {
+    const world::WorldConfig world = {
+        .width = config.size, .height = config.size, .frames = longest(config)};
+    return std::make_unique<WorldClips>(world, config.seed);
+  }
+#ifdef KINEMA_WITH_MEDIA
+  return std::make_unique<VideoClips>(
+      config.data, config.size, longest(config), config.seed, logger);
+#else
+  throw Error(ErrorKind::kUnsupported,
+              {.code = "build.no_media",
+               .place = "train.vae",
+               .subject = "--data " + config.data,
+               .expected = "a build with KINEMA_MEDIA=ON",
+               .got = "one without FFmpeg"});
+#endif
 }
 
 /// Mean absolute difference of neighbouring pixels' differences, rows and columns.
@@ -79,8 +102,8 @@ train::ParameterRules vae_rules(bool freeze_encoder) {
 vae::VidVaeConfig world_network() {
   vae::VidVaeConfig c;
   c.latent_channels = 8;
-  c.base = 24;
-  c.mult = {1, 2, 4};
+  c.base = 16;
+  c.mult = {1, 2, 6};
   c.res_blocks = 1;
   c.groups = 8;
   c.conv3d_levels_enc = {false, false, true};
@@ -119,6 +142,7 @@ void VaeTrainConfig::validate() const {
 OrderedJson VaeTrainConfig::to_json() const {
   return {{"kind", "vae"},
           {"network", network},
+          {"data", data},
           {"start", start},
           {"seed", seed},
           {"size", size},
@@ -189,7 +213,7 @@ Tensor psnr_B(const Tensor& video_BCFHW, const Tensor& original_BCFHW) {
 class VaeTraining::VaeTask final : public train::Task {
  public:
   VaeTask(const VaeTrainConfig& config,
-          const WorldClips& clips,
+          const ClipSource& clips,
           vae::VidVae network,
           std::int64_t first_step)
       : config_(config),
@@ -282,7 +306,7 @@ class VaeTraining::VaeTask final : public train::Task {
   }
 
   [[nodiscard]] Metrics validate(std::int64_t finished_steps) override {
-    const std::int64_t frames = *std::max_element(config_.lengths.begin(), config_.lengths.end());
+    const std::int64_t frames = longest(config_);
     double psnr = 0;
     double worst = 1e9;
     for (std::int64_t done = 0; done < config_.validation_clips; done += config_.batch) {
@@ -298,7 +322,7 @@ class VaeTraining::VaeTask final : public train::Task {
       psnr += per_clip.sum().item<double>();
       worst = std::min(worst, per_clip.min().item<double>());
       if (done == 0) {
-        write_strip(pixels, to_pixels(again), finished_steps);
+        write_sheet(video, again, finished_steps);
       }
     }
     return {{"psnr_db", psnr / static_cast<double>(config_.validation_clips)},
@@ -393,20 +417,21 @@ class VaeTraining::VaeTask final : public train::Task {
     return {again, posterior.kl_elements().mean()};
   }
 
-  void write_strip(const Tensor& pixels, const Tensor& again, std::int64_t step) const {
+  /// Clips and, below each, its reconstruction.
+  void write_sheet(const Tensor& video, const Tensor& again, std::int64_t step) const {
     const std::string folder = config_.folder + "/samples";
     fs::create_directories(folder);
-    const std::int64_t count = std::min(kStripClips, pixels.size(0));
     std::vector<Tensor> rows;
-    for (std::int64_t i = 0; i < count; ++i) {
-      rows.push_back(pixels[i]);
-      rows.push_back(again[i]);
+    for (std::int64_t i = 0; i < std::min(kSheetClips, video.size(0)); ++i) {
+      rows.push_back(video[i].add(1).mul(0.5));
+      rows.push_back(again[i].add(1).mul(0.5));
     }
-    write_picture_strip(folder + "/step-" + std::to_string(step) + ".png", rows, /*every=*/4);
+    io::write_png(folder + "/step-" + std::to_string(step) + ".png",
+                  tensor::contact_sheet(rows, std::min(kSheetColumns, video.size(2))));
   }
 
   const VaeTrainConfig& config_;
-  const WorldClips& clips_;
+  const ClipSource& clips_;
   vae::VidVae network_;
   Tensor last_weight_;
   std::unique_ptr<PerceptualLoss> perceptual_;
@@ -418,7 +443,7 @@ class VaeTraining::VaeTask final : public train::Task {
 VaeTraining::VaeTraining(VaeTrainConfig config, Logger& logger)
     : config_((config.validate(), std::move(config))),
       logger_(logger),
-      clips_(world_of(config_), config_.seed) {
+      clips_(source_of(config_, logger)) {
   config_.run.folder = config_.folder;
 }
 VaeTraining::~VaeTraining() = default;
@@ -465,9 +490,9 @@ VaeTrainReport VaeTraining::run(bool resume, ProgressObserver& progress) {
   }
   prepare_network();
   if (!found && config_.start.empty() && network_->config().linear_shortcut) {
-    const std::int64_t frames = *std::max_element(config_.lengths.begin(), config_.lengths.end());
+    const std::int64_t frames = longest(config_);
     const Tensor video =
-        to_network_range(batch_of(clips_, kFirstMeasuringClip, kBlockClips, frames));
+        to_network_range(batch_of(*clips_, kFirstMeasuringClip, kBlockClips, frames));
     const Tensor blocks = vae::causal_blocks(
         video,
         {.time = network_->config().temporal_ratio(), .space = network_->config().spatial_ratio()},
@@ -482,7 +507,7 @@ VaeTrainReport VaeTraining::run(bool resume, ProgressObserver& progress) {
           train::group_parameters(*network_, config_.optimizer, vae_rules(config_.freeze_encoder)),
           config_.optimizer));
   const std::int64_t first_step = found ? train::load_checkpoint(*found).step : std::int64_t{0};
-  VaeTask task(config_, clips_, network_, first_step);
+  VaeTask task(config_, *clips_, network_, first_step);
   trainer.resume(task);
   trainer.train(task, progress, logger_);
   export_model(trainer, progress);
@@ -501,12 +526,12 @@ VaeTrainReport VaeTraining::run(bool resume, ProgressObserver& progress) {
 void VaeTraining::export_model(train::Trainer& trainer, ProgressObserver& progress) {
   const at::NoGradGuard no_grad;
   const train::EmaScope averaged(trainer.ema());
-  const std::int64_t frames = *std::max_element(config_.lengths.begin(), config_.lengths.end());
+  const std::int64_t frames = longest(config_);
   std::vector<Tensor> means;
   progress.on_stage("measure latents", config_.measured_clips, "clip");
   for (std::int64_t done = 0; done < config_.measured_clips; done += config_.batch) {
     const std::int64_t count = std::min(config_.batch, config_.measured_clips - done);
-    const Tensor pixels = batch_of(clips_, kFirstMeasuringClip + done, count, frames);
+    const Tensor pixels = batch_of(*clips_, kFirstMeasuringClip + done, count, frames);
     const Tensor moments = network_->encode(to_network_range(pixels), nullptr);
     means.push_back(vae::Posterior::from_moments(moments).mode().clone());
     progress.on_step(done + count, {});

@@ -157,7 +157,29 @@ struct VidVaeLedger {
     return pooled;
   }
 
-  [[nodiscard]] Live encode(const Live& input) const {
+  /// Pixels as the network sees them, in patches as channels.
+  [[nodiscard]] Live patched(const Sheet& pixels) const {
+    const std::int64_t p = config.patch;
+    return p == 1 ? ledger.view(pixels)
+                  : ledger.make({.batch = pixels.batch,
+                                 .channels = pixels.channels * p * p,
+                                 .frames = pixels.frames,
+                                 .rows = pixels.rows / p,
+                                 .columns = pixels.columns / p});
+  }
+
+  /// Blocks of pixels and the product with their matrix.
+  void book_shortcut(const Sheet& pixels) const {
+    if (config.linear_shortcut) {
+      ledger.pass(2 * pixels.elements() * ledger.element_bytes());
+      ledger.spend(2.0 * static_cast<double>(pixels.elements()) *
+                   static_cast<double>(config.latent_channels));
+    }
+  }
+
+  [[nodiscard]] Live encode(const Live& video) const {
+    book_shortcut(video.sheet());
+    const Live input = patched(video.sheet());
     std::int64_t level = 0;
     const auto head = [&](const Live& frames) {
       Live x = config.conv_in_3d ? ledger.causal3d(frames, config.width(0), streams())
@@ -226,6 +248,21 @@ struct VidVaeLedger {
   }
 
   [[nodiscard]] Live decode(const Live& input) const {
+    Live y = decode_network(input);
+    if (config.patch == 1 && !config.linear_shortcut) {
+      return y;
+    }
+    const std::int64_t p = config.patch;
+    const Sheet pixels = {.batch = y.sheet().batch,
+                          .channels = config.in_channels,
+                          .frames = y.sheet().frames,
+                          .rows = y.sheet().rows * p,
+                          .columns = y.sheet().columns * p};
+    book_shortcut(pixels);
+    return p == 1 ? std::move(y) : ledger.make(pixels);
+  }
+
+  [[nodiscard]] Live decode_network(const Live& input) const {
     Live x = ledger.causal3d(input, config.width(config.num_levels() - 1), streams());
     x = book_middle(ledger, std::move(x), /*attends=*/true, kind());
     std::int64_t tail_levels = 0;
@@ -241,7 +278,7 @@ struct VidVaeLedger {
       for (std::int64_t l = tail_levels; l > 0; --l) {
         frames = up(std::move(frames), l - 1);
       }
-      return ledger.causal3d(frames, config.in_channels, streams());
+      return ledger.causal3d(frames, config.in_channels * config.patch * config.patch, streams());
     };
     if (level == tail_levels) {
       return by_frame(x, [&](const Live& frame) { return tail(ledger.view(frame.sheet())); });

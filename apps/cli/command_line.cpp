@@ -370,6 +370,7 @@ struct CommandLine::Impl {
     app.require_subcommand(0, 1);
     add_generate();
     add_embed();
+    add_train_commands(app, invocation);
     add_vae_commands(app, invocation);
     add_world_commands(app, invocation);
     add_convert_command(app, invocation);

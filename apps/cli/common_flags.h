@@ -21,4 +21,7 @@ void add_convert_command(CLI::App& root, Invocation& invocation);
 /// The groups `kinema world` and `kinema eval`.
 void add_world_commands(CLI::App& root, Invocation& invocation);
 
+/// The group `kinema train`.
+void add_train_commands(CLI::App& root, Invocation& invocation);
+
 }  // namespace kinema::cli

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "apps/cli/train_options.h"
 #include "apps/cli/vae_options.h"
 #include "apps/cli/world_options.h"
 
@@ -141,6 +142,9 @@ enum class Command {
   kWorldShow,
   kWorldExport,
   kEvalWorld,
+  kTrainVae,
+  kTrainDit,
+  kTrainCaptions,
 };
 
 /// One parsed command line.
@@ -164,6 +168,9 @@ struct Invocation {
   WorldShowOptions world_show;
   WorldExportOptions world_export;
   EvalWorldOptions eval_world;
+  TrainVaeOptions train_vae;
+  TrainDitOptions train_dit;
+  TrainCaptionsOptions train_captions;
 };
 
 }  // namespace kinema::cli

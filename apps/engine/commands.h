@@ -59,6 +59,19 @@ void eval_world(const cli::EvalWorldOptions& options,
 /// Public checkpoints into a model folder.
 void convert(const cli::ConvertOptions& options, cli::Console& console);
 
+/// Trains a video autoencoder.
+void train_vae(const cli::TrainVaeOptions& options,
+               const cli::CommonOptions& common,
+               cli::Console& console);
+
+/// Trains a video transformer with its text encoder.
+void train_dit(const cli::TrainDitOptions& options,
+               const cli::CommonOptions& common,
+               cli::Console& console);
+
+/// Writes captions of the training clips, one a line.
+void train_captions(const cli::TrainCaptionsOptions& options, cli::Console& console);
+
 /// Loads every library and measures what decides the speed here: matrix products and memory.
 void doctor(const cli::CommonOptions& common, cli::Console& console);
 

@@ -94,6 +94,18 @@ int run(const cli::Invocation& invocation) {
                    .expected = "a build with KINEMA_MEDIA=ON",
                    .got = "one without FFmpeg"});
 #endif
+    case cli::Command::kTrainVae:
+      invocation.train_vae.validate();
+      kinema::engine::train_vae(invocation.train_vae, invocation.common, console);
+      return 0;
+    case cli::Command::kTrainDit:
+      invocation.train_dit.validate();
+      kinema::engine::train_dit(invocation.train_dit, invocation.common, console);
+      return 0;
+    case cli::Command::kTrainCaptions:
+      invocation.train_captions.validate();
+      kinema::engine::train_captions(invocation.train_captions, console);
+      return 0;
     case cli::Command::kDoctor:
       kinema::engine::doctor(invocation.common, console);
       return 0;

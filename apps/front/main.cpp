@@ -54,6 +54,12 @@ int run(cli::CommandLine& line, const cli::Invocation& invocation, char** argv) 
     case cli::Command::kInspect:
       front::inspect(invocation.inspect, console);
       return 0;
+    case cli::Command::kTrainDit:
+      invocation.train_dit.validate();
+      become_engine(argv);
+    case cli::Command::kTrainCaptions:
+      invocation.train_captions.validate();
+      become_engine(argv);
     case cli::Command::kDoctor:
       if (invocation.doctor.full) {
         become_engine(argv);
@@ -65,6 +71,9 @@ int run(cli::CommandLine& line, const cli::Invocation& invocation, char** argv) 
       become_engine(argv);
     case cli::Command::kGenerate:
       invocation.generate.validate();
+      become_engine(argv);
+    case cli::Command::kTrainVae:
+      invocation.train_vae.validate();
       become_engine(argv);
     case cli::Command::kResume:
       become_engine(argv);

@@ -191,6 +191,9 @@ void Trainer::train(Task& task, ProgressObserver& progress, Logger& logger) {
   const std::int64_t first = step_;
   std::int64_t dropped = 0;
   const auto is_due = [&](std::int64_t every) { return every > 0 && step_ % every == 0; };
+  if (step_ == 0 && is_due(run_.validate_every)) {
+    validate(task, log);  // where the run starts
+  }
   while (step_ < steps) {
     const double factor = run_.schedule.factor(step_);
     StepResult result = run_step(task);

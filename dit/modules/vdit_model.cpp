@@ -11,6 +11,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "core/base/error.h"
+#include "core/nn/recompute.h"
 #include "core/tensor/shape_check.h"
 
 namespace kinema::dit {
@@ -332,6 +333,27 @@ bool VDiTImpl::adds_frame_positions(std::size_t index) const {
   return config_.layout == Layout::kLatte && index == 1;
 }
 
+Tensor VDiTImpl::recomputed_block(std::size_t index,
+                                  const Tensor& x_BTSD,
+                                  const Prepared& prepared,
+                                  const PromptContext& prompt) const {
+  // By value: the gradients are computed after forward() has returned.
+  const auto body = [block = order_[index],
+                     grid = prepared.grid,
+                     rotary = prepared.rotary,
+                     log_weight_BM = prompt.log_weight_BM](const std::vector<Tensor>& inputs) {
+    const BlockContext context = {.grid = grid,
+                                  .modulation_R6D = inputs[1],
+                                  .temporal_modulation_R3D = inputs[2],
+                                  .rotary = rotary.has_value() ? &*rotary : nullptr};
+    const PromptContext text = {.context_BMD = inputs[3], .log_weight_BM = log_weight_BM};
+    return block->forward(inputs[0], context, &text);
+  };
+  return nn::recompute(
+      body,
+      {x_BTSD, prepared.modulation_R6D, prepared.temporal_modulation_R3D, prompt.context_BMD});
+}
+
 Tensor VDiTImpl::forward(const Tensor& latents_BCTHW,
                          const Tensor& timesteps,
                          const diffusion::Conditioning& conditioning) const {
@@ -358,7 +380,8 @@ Tensor VDiTImpl::forward(const Tensor& latents_BCTHW,
     if (adds_frame_positions(i) && prepared.frame_positions_TD.defined()) {
       x = x + prepared.frame_positions_TD.unsqueeze(1);
     }
-    x = order_[i]->forward(x, context, &prompt);
+    x = recompute_ ? recomputed_block(i, x, prepared, prompt)
+                   : order_[i]->forward(x, context, &prompt);
   }
   const Tensor patches = final_layer->forward(x, prepared.final_condition_RD);
   return unpatchify(patches, grid, config_.patch, latents_BCTHW.sizes()).to(at::kFloat);

@@ -93,6 +93,9 @@ class VDiTImpl final : public torch::nn::Module {
   /// stdit3, latte: whether temporal blocks run. Without them frames are independent images.
   void set_temporal_blocks(bool enabled) noexcept { temporal_blocks_ = enabled; }
 
+  /// forward() remembers the inputs of blocks only and computes blocks again for their gradients.
+  void set_recompute(bool enabled) noexcept { recompute_ = enabled; }
+
   [[nodiscard]] const VDitConfig& config() const noexcept { return config_; }
   /// In the order in which they run.
   [[nodiscard]] const std::vector<Block>& blocks() const noexcept { return order_; }
@@ -131,6 +134,10 @@ class VDiTImpl final : public torch::nn::Module {
   [[nodiscard]] Tensor position_table(const Grid& grid,
                                       const diffusion::Conditioning& conditioning) const;
   [[nodiscard]] BlockContext block_context(const Prepared& prepared) const;
+  [[nodiscard]] Tensor recomputed_block(std::size_t index,
+                                        const Tensor& x_BTSD,
+                                        const Prepared& prepared,
+                                        const PromptContext& prompt) const;
   [[nodiscard]] bool is_temporal(std::size_t index) const;
   /// Whether block `index` is the first with temporal positions (latte).
   [[nodiscard]] bool adds_frame_positions(std::size_t index) const;
@@ -140,6 +147,7 @@ class VDiTImpl final : public torch::nn::Module {
   Tensor rope_freqs_;      ///< the buffer "rope.freqs"
   c10::ScalarType dtype_;  ///< of activations; parameters may be narrower
   bool temporal_blocks_ = true;
+  bool recompute_ = false;
 };
 TORCH_MODULE(VDiT);
 

@@ -108,6 +108,33 @@ TEST_P(VDitTraining, LearnsOneBatch) {
   EXPECT_LT(loss().item<double>(), 0.8 * first);
 }
 
+TEST_P(VDitTraining, RecomputedBlocksGiveTheSameGradients) {
+  in_.conditioning.context_BMD = in_.conditioning.context_BMD.clone().requires_grad_();
+  const auto gradients = [&] {
+    std::map<std::string, Tensor> found;
+    forward().square().mean().backward();
+    found["context"] = in_.conditioning.context_BMD.grad().clone();
+    in_.conditioning.context_BMD.mutable_grad() = Tensor();
+    for (auto& item : model_->module()->named_parameters()) {
+      found[item.key()] = item.value().grad().defined() ? item.value().grad().clone() : Tensor();
+      item.value().mutable_grad() = Tensor();
+    }
+    return found;
+  };
+  const auto expected = gradients();
+  model_->module()->set_recompute(true);
+  const auto recomputed = gradients();
+  for (const auto& [name, gradient] : expected) {
+    const Tensor& other = recomputed.at(name);
+    ASSERT_EQ(gradient.defined(), other.defined()) << name;
+    if (gradient.defined()) {
+      EXPECT_LE((gradient - other).abs().max().item<double>(),
+                1e-5 * std::max(gradient.abs().max().item<double>(), 1e-3))
+          << name;
+    }
+  }
+}
+
 TEST_P(VDitTraining, GradientOfTheTextFlows) {
   in_.conditioning.context_BMD = in_.conditioning.context_BMD.clone().requires_grad_();
   in_.latents_BCTHW = in_.latents_BCTHW.clone().requires_grad_();
