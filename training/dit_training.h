@@ -45,11 +45,11 @@ struct BucketSize {
 };
 
 struct DitTrainConfig {
-  std::string folder;        ///< of the run; the result is folder/model
-  std::string vae;           ///< folder of the autoencoder
-  std::string tokenizer;     ///< folder or file
-  std::string text_encoder;  ///< folder of one that stays as it is; empty: a small one is trained
-  std::string cache;         ///< folder of latents; empty: folder/latents
+  std::string folder{};        ///< of the run; the result is folder/model
+  std::string vae;             ///< folder of the autoencoder
+  std::string tokenizer;       ///< folder or file
+  std::string text_encoder{};  ///< folder of one that stays as it is; empty: a small one is trained
+  std::string cache;           ///< folder of latents; empty: folder/latents
   std::uint64_t seed = 0;
   std::vector<BucketSize> buckets = {BucketSize{}};  ///< the first is validated and sampled
   std::int64_t clips = 8192;                         ///< cached, of every bucket
@@ -80,7 +80,7 @@ struct DitTrainConfig {
 };
 
 struct DitTrainReport {
-  std::string folder;  ///< of the model
+  std::string folder{};  ///< of the model
   std::int64_t steps = 0;
   std::int64_t num_parameters = 0;  ///< transformer and text encoder
   Metrics validation;

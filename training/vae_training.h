@@ -32,10 +32,10 @@ struct VaeLossWeights {
 };
 
 struct VaeTrainConfig {
-  std::string folder;   ///< of the run; the result is folder/vae
-  std::string network;  ///< preset or path of a config.json; see vae_preset()
-  std::string data;     ///< folder or manifest of videos; empty: the synthetic world
-  std::string start;    ///< folder of a VidVAE to go on from; empty: a new network
+  std::string folder{};  ///< of the run; the result is folder/vae
+  std::string network;   ///< preset or path of a config.json; see vae_preset()
+  std::string data{};    ///< folder or manifest of videos; empty: the synthetic world
+  std::string start{};     ///< folder of a VidVAE to go on from; empty: a new network
   std::uint64_t seed = 0;
   std::int64_t size = 64;  ///< pixels, both edges
   std::int64_t batch = 8;
@@ -64,7 +64,7 @@ struct VaeTrainConfig {
 [[nodiscard]] vae::VidVaeConfig vae_network(const std::string& preset_or_path, Logger& logger);
 
 struct VaeTrainReport {
-  std::string folder;  ///< of the trained autoencoder
+  std::string folder{};  ///< of the trained autoencoder
   std::int64_t steps = 0;
   double psnr_db = 0;  ///< held-out clips, averaged weights, no posterior noise
   std::int64_t num_parameters = 0;

@@ -27,7 +27,7 @@
 namespace kinema::train {
 
 struct RunConfig {
-  std::string folder;           ///< metrics, checkpoints
+  std::string folder{};         ///< metrics, checkpoints
   Schedule schedule{};          ///< holds the number of steps
   std::int64_t accumulate = 1;  ///< micro-batches per step
   double clip = 1.0;            ///< largest gradient norm
