@@ -81,7 +81,7 @@ std::string class_of(const Json& config) {
   return name.empty() ? read_text(config, "model_type") : name;
 }
 
-/// Names with every number as {}, and how many have that form.
+/// A name with every number as {} and its last word, if that is weight or bias, as *.
 std::string pattern_of(const std::string& name) {
   std::string pattern;
   for (std::size_t i = 0; i < name.size(); ++i) {
@@ -97,6 +97,11 @@ std::string pattern_of(const std::string& name) {
       i = end - 1;
     } else {
       pattern += name[i];
+    }
+  }
+  for (const std::string_view end : {".weight", ".bias"}) {
+    if (pattern.ends_with(end)) {
+      return pattern.substr(0, pattern.size() - end.size()) + ".*";
     }
   }
   return pattern;
@@ -376,10 +381,10 @@ class Converter {
   void take_transformer(const dit::ModelFiles& files, const std::string& source, std::string kind) {
     const io::Checkpoint checkpoint = io::Checkpoint::open(files.weights);
     const auto model = dit::VideoDit::load(files, tensor::Place{}, logger_);
+    ConvertedComponent& component = add("transformer", "VDiT (" + kind + ")", source, "converted");
     const fs::path to = staging_.path() / "transformer";
     model->save(to.string());
     const auto written = io::SafetensorsFile::open((to / "model.safetensors").string());
-    ConvertedComponent& component = add("transformer", "VDiT (" + kind + ")", source, "converted");
     component.parameters = model->info().num_parameters;
     component.tensors_read = std::ssize(checkpoint.tensors);
     component.tensors_written = std::ssize(written.tensors());
@@ -434,6 +439,7 @@ class Converter {
     const ImageAutoencoderFile file =
         image_autoencoder_in(checkpoint.tensors, request_.scaling_factor, checkpoint.path);
     refuse_left_over(checkpoint, file.prefix);
+    ConvertedComponent& component = add("vae", "AutoencoderKL", checkpoint.path, "converted");
     const fs::path to = staging_.path() / "vae";
     fs::create_directories(to);
     write_file((to / "config.json").string(), file.config.dump(2) + "\n");
@@ -443,7 +449,6 @@ class Converter {
     }
     io::write_safetensors(
         (to / "diffusion_pytorch_model.safetensors").string(), tensors, {{"format", "pt"}});
-    ConvertedComponent& component = add("vae", "AutoencoderKL", checkpoint.path, "converted");
     component.parameters =
         vae::Autoencoder::load(to.string(), tensor::Place{}, logger_)->info().num_parameters;
     component.tensors_written = std::ssize(file.tensors);
@@ -502,8 +507,8 @@ class Converter {
                      const std::string& kind,
                      const std::string& folder,
                      std::int64_t parameters) {
-    take_folder(folder, staging_.path() / name);
     ConvertedComponent& component = add(name, kind, folder, "as it is");
+    take_folder(folder, staging_.path() / name);
     component.parameters = parameters;
     component.tensors_read = std::ssize(io::Checkpoint::open(folder).tensors);
     component.tensors_written = component.tensors_read;
@@ -512,18 +517,19 @@ class Converter {
 
   void take_tokenizer(const std::string& folder) {
     static_cast<void>(text::Tokenizer::load(folder));
+    ConvertedComponent& component = add("tokenizer", "Tokenizer", folder, "as it is");
     take_folder(folder, staging_.path() / "tokenizer");
-    add("tokenizer", "Tokenizer", folder, "as it is").bytes =
-        bytes_of(staging_.path() / "tokenizer");
+    component.bytes = bytes_of(staging_.path() / "tokenizer");
   }
 
   void take_scheduler(const std::string& folder) {
     const std::string path = (fs::path(folder) / "scheduler_config.json").string();
     const Json config = diffusion::read_scheduler_config(path);
     static_cast<void>(diffusion::make_sampler(config));
+    ConvertedComponent& component =
+        add("scheduler", read_text(config, "_class_name"), folder, "as it is");
     take_folder(folder, staging_.path() / "scheduler");
-    add("scheduler", read_text(config, "_class_name"), folder, "as it is").bytes =
-        bytes_of(staging_.path() / "scheduler");
+    component.bytes = bytes_of(staging_.path() / "scheduler");
   }
 
   /// Open-Sora's repositories hold no scheduler: their programs fix it.
