@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where pictures go: a video, a folder of pictures, or one PNG file; complete under its name or
-// absent.
+// absent. MP4 and MOV want even sides: odd ones get one more row or column, the edge repeated.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,18 @@ class FrameSink {
   FrameSink(const std::string& path, const media::WriteOptions& options);
   ~FrameSink();
 
-  /// @param frame_HWC  uint8 RGB, contiguous. Throws what media::VideoWriter::add() throws.
+  /// Of what is written, which may be one more than what was asked for.
+  [[nodiscard]] std::int64_t width() const noexcept { return options_.width; }
+  [[nodiscard]] std::int64_t height() const noexcept { return options_.height; }
+
+  /// @param frame_HWC  uint8 RGB of the size asked for. Throws what media::VideoWriter::add()
+  /// throws.
   void add(const Tensor& frame_HWC);
   media::WriteReport finish();
 
  private:
   std::string path_;
+  media::WriteOptions options_;
   std::optional<media::VideoWriter> writer_;  ///< not for one PNG file
   Tensor picture_HWC_;                        ///< of one PNG file
 };

@@ -140,6 +140,16 @@ std::string result_text(const ClipFacts& facts, const RoundtripReport& report) {
   return text;
 }
 
+void warn_of_sides(const ClipFacts& facts, const FrameSink& sink, Logger& logger) {
+  if (sink.width() != facts.width || sink.height() != facts.height) {
+    logger.warning(fmt::format("{} x {} is written as {} x {}: the format wants even sides",
+                               facts.width,
+                               facts.height,
+                               sink.width(),
+                               sink.height()));
+  }
+}
+
 void warn(const ClipFacts& facts, Logger& logger) {
   if (facts.damage.has_value()) {
     logger.warning(fmt::format("{}: {}; worked on what could be read", facts.path, *facts.damage));
@@ -185,6 +195,7 @@ void vae_roundtrip(const cli::VaeRoundtripOptions& options,
   pipeline::RoundtripSinks sinks;
   if (!options.output.empty()) {
     output.emplace(options.output, write_options(facts, facts.width, facts.height));
+    warn_of_sides(facts, *output, console.logger());
     sinks.output = [&](const Tensor& frame_HWC) { output->add(frame_HWC); };
   }
   if (!options.compare.empty()) {

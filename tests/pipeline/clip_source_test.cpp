@@ -111,6 +111,11 @@ TEST(FrameSinkTest, OnePictureTakesOneFrame) {
   twice.add(frame);
   EXPECT_THROW(twice.add(frame), Error);
   EXPECT_THROW(FrameSink::validate(folder / "b.png", {.width = 8, .height = 6}, 2), Error);
+  FrameSink odd(folder / "odd.mp4", {.width = 7, .height = 5});
+  odd.add(at::full({5, 7, 3}, 9, at::kByte));
+  odd.finish();
+  EXPECT_EQ(test::read_clip(folder / "odd.mp4").width, 8);
+  EXPECT_EQ(test::read_clip(folder / "odd.mp4").height, 6);
   EXPECT_THROW(FrameSink::validate(folder / "no/b.png", {.width = 8, .height = 6}, 1), Error);
 }
 
