@@ -7,7 +7,7 @@
 
 #include "core/base/json.h"
 #include "core/io/checkpoint.h"
-#include "core/tensor/from_view.h"
+#include "vae/memory_plan.h"
 
 namespace kinema::pipeline {
 namespace {
@@ -33,16 +33,20 @@ bool is_text_product(const std::string& name, const io::TensorView& view) {
   return view.shape.size() == 2;
 }
 
+bool stays_in_file(const io::TensorView& view, const tensor::Place& place) {
+  return static_cast<std::int64_t>(io::size_of(view.dtype)) <= bytes_of(place.dtype) &&
+         place.device.is_cpu();
+}
+
 /// Weights as they are kept: in their file where they are no wider than wanted, else converted.
 void add_weights(StageCost& cost, const io::TensorViews& tensors, const tensor::Place& place) {
   const std::int64_t wanted = bytes_of(place.dtype);
   for (const auto& [name, view] : tensors) {
     const auto bytes = static_cast<std::int64_t>(view.bytes.size());
-    const std::int64_t width = static_cast<std::int64_t>(io::size_of(view.dtype));
-    if (width <= wanted && place.device.is_cpu()) {
+    if (stays_in_file(view, place)) {
       cost.mapped_bytes += bytes;
     } else {
-      cost.working_bytes += bytes / width * wanted;
+      cost.working_bytes += bytes / static_cast<std::int64_t>(io::size_of(view.dtype)) * wanted;
     }
   }
 }
@@ -57,6 +61,7 @@ OrderedJson StageCost::to_json() const {
                       {"peak_bytes", peak_bytes()}};
   if (seconds) {
     json["seconds"] = *seconds;
+    json["cpu_seconds"] = cpu_seconds.value_or(0.0);
   }
   return json;
 }
@@ -119,8 +124,11 @@ StageCost text_cost(const ModelFolder& model, const CostInput& input, const tens
     if (other) {
       continue;
     }
-    used.emplace(name, view);
-    if (is_text_product(name, view)) {
+    const bool product = is_text_product(name, view);
+    if (product || view.shape.size() != 2 || !stays_in_file(view, place)) {
+      used.emplace(name, view);  // of a table in its file only some rows are read
+    }
+    if (product) {
       products += static_cast<double>(view.shape[0]) * static_cast<double>(view.shape[1]);
       widest = std::max(widest, view.shape[0]);
       sum_widths = std::max(sum_widths, view.shape[0] + view.shape[1]);
@@ -181,6 +189,29 @@ StageCost denoise_cost(const ModelFolder& model,
                                config.latent_channels * kFloatBytes;
   cost.working_bytes += 2 * residual + full + part * (6 * width + 2 * config.mlp_width) * element +
                         prompt_keys + texts + 10 * latents;
+  return cost;
+}
+
+StageCost decode_cost(const vae::Autoencoder& vae,
+                      const CostInput& input,
+                      const tensor::Place& place) {
+  StageCost cost{.name = "decode", .program_bytes = input.program_bytes};
+  const std::int64_t rows = input.latent_height * vae.info().spatial_ratio;
+  const std::int64_t columns = input.latent_width * vae.info().spatial_ratio;
+  const vae::MemoryPlan plan = plan_memory(vae,
+                                           {.direction = vae::Direction::kDecode,
+                                            .frames = input.num_frames,
+                                            .rows = rows,
+                                            .columns = columns,
+                                            .place = place});
+  cost.gflop = 1e-9 * plan.flops;
+  cost.mapped_bytes = plan.weight_bytes;
+  // An H.264 encoder looks some 40 frames ahead and keeps several planes of each.
+  constexpr std::int64_t kEncoderFrames = 60;
+  constexpr std::int64_t kEncoderBytesPerPixel = 4;
+  cost.working_bytes =
+      plan.state_bytes + plan.activation_bytes + plan.clip_bytes +
+      std::min(input.num_frames, kEncoderFrames) * kEncoderBytesPerPixel * rows * columns;
   return cost;
 }
 

@@ -18,12 +18,13 @@
 namespace kinema::pipeline {
 
 struct StageCost {
-  std::string name;                 ///< "text", "denoise", "decode"
-  double gflop = 0;                 ///< multiplications and additions, 1e9
-  std::int64_t mapped_bytes = 0;    ///< weights used in place from their files
-  std::int64_t working_bytes = 0;   ///< everything else that the stage allocates
-  std::int64_t program_bytes = 0;   ///< resident before any stage: libraries
-  std::optional<double> seconds{};  ///< once measured
+  std::string name;                     ///< "text", "denoise", "decode"
+  double gflop = 0;                     ///< multiplications and additions, 1e9
+  std::int64_t mapped_bytes = 0;        ///< weights used in place from their files
+  std::int64_t working_bytes = 0;       ///< everything else that the stage allocates
+  std::int64_t program_bytes = 0;       ///< resident before any stage: libraries
+  std::optional<double> seconds{};      ///< once measured
+  std::optional<double> cpu_seconds{};  ///< of all threads
 
   /// Resident memory at the stage's peak.
   [[nodiscard]] std::int64_t peak_bytes() const noexcept {
@@ -67,6 +68,11 @@ struct CostInput {
                                      const CostInput& input,
                                      const tensor::Place& place);
 
+/// Cost of the stage "decode", the writer's buffers included.
+[[nodiscard]] StageCost decode_cost(const vae::Autoencoder& vae,
+                                    const CostInput& input,
+                                    const tensor::Place& place);
+
 /// Measures for a few seconds and fills `seconds`. The layers are made anew with arbitrary weights:
 /// the model itself is not read, only its share of bytes that are not in memory yet is added at the
 /// measured rate of the disk.
@@ -78,5 +84,11 @@ void measure_denoise(StageCost& cost,
                      const ModelFolder& model,
                      const CostInput& input,
                      const tensor::Place& place);
+/// Decodes a small picture with the model itself.
+void measure_decode(StageCost& cost,
+                    const ModelFolder& model,
+                    const vae::Autoencoder& vae,
+                    const CostInput& input,
+                    const tensor::Place& place);
 
 }  // namespace kinema::pipeline

@@ -286,7 +286,9 @@ void dry_run(TextToVideo& pipe, const std::vector<BatchItem>& items, cli::Consol
     first = first.empty() ? plan.stages : first;
     for (std::size_t i = 0; i < first.size(); ++i) {
       if (first[i].seconds && first[i].gflop > 0) {
-        plan.stages[i].seconds = *first[i].seconds * plan.stages[i].gflop / first[i].gflop;
+        const double ratio = plan.stages[i].gflop / first[i].gflop;
+        plan.stages[i].seconds = *first[i].seconds * ratio;
+        plan.stages[i].cpu_seconds = first[i].cpu_seconds.value_or(0.0) * ratio;
       }
     }
     videos.push_back({{"output", item.output},
@@ -389,6 +391,17 @@ void resume(const cli::ResumeOptions& options,
             const cli::CommonOptions& common,
             cli::Console& console) {
   const tensor::Place place = tensor::parse_place(common.device, common.dtype);
+  std::optional<PreviewFile> preview;
+  if (!options.preview.empty()) {
+    preview.emplace(options.preview, console.logger());
+  }
+  const auto run_with = [&](TextToVideo& pipe) {
+    return Run{.pipe = pipe,
+               .console = console,
+               .with_provenance = !options.no_provenance,
+               .preview = preview ? &*preview : nullptr,
+               .preview_every = options.preview_every};
+  };
   if (Batch::exists(options.output)) {
     Batch batch = Batch::open(options.output);
     if (batch.items().empty()) {
@@ -396,14 +409,12 @@ void resume(const cli::ResumeOptions& options,
       return;
     }
     TextToVideo pipe(ModelFolder::open(batch.items()[0].request.model), place, console.logger());
-    make_all({.pipe = pipe, .console = console, .with_provenance = !options.no_provenance}, batch);
+    make_all(run_with(pipe), batch);
     return;
   }
   const Journal journal = Journal::open(options.output);
   TextToVideo pipe(ModelFolder::open(journal.request().model), place, console.logger());
-  make_one({.pipe = pipe, .console = console, .with_provenance = !options.no_provenance},
-           {.output = options.output, .request = journal.request()},
-           &journal);
+  make_one(run_with(pipe), {.output = options.output, .request = journal.request()}, &journal);
 }
 
 void rerun(const cli::RerunOptions& options,
