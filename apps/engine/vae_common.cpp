@@ -25,6 +25,8 @@ namespace fs = std::filesystem;
 /// Pictures that the video decoder and encoder hold, most of them x264's look-ahead, at 1.5 bytes
 /// a pixel.
 constexpr std::int64_t kMediaPictures = 120;
+/// FFmpeg's libraries beside LibTorch's.
+constexpr std::int64_t kMediaBytes = 48 << 20;
 
 std::string text_of(std::int64_t bytes) {
   return format_bytes(static_cast<std::uint64_t>(std::max<std::int64_t>(bytes, 0)));
@@ -168,7 +170,7 @@ MemoryEstimate VaeModel::estimate(const VaeWork& work) const {
   if (work.decodes) {
     add(vae::Direction::kDecode);
   }
-  sum.peak_bytes += sum.weight_bytes + sum.state_bytes + sum.activation_bytes +
+  sum.peak_bytes += sum.weight_bytes + sum.state_bytes + sum.activation_bytes + kMediaBytes +
                     kMediaPictures * work.width * work.height * 3 / 2;
   if (place_.device.is_cpu()) {
     sum.available_bytes = machine_memory().available_bytes;
