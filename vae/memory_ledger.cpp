@@ -134,8 +134,12 @@ Live Ledger::convolve(const Live& x, const Convolution& c, Live addend) {
   } else {
     // LibTorch joins the past, repeats pixels and pads in tensors, and reorders the weights.
     Live joined;
+    Live stacked;
     if (past > 0) {
       joined = make(in.with_frames(in.frames + past));
+      if (c.taps * in.channels <= c.out_channels) {
+        stacked = make(in.with_channels(c.taps * in.channels));
+      }
     } else if (c.doubled) {
       joined = make(in.doubled());
     } else if (c.stride == 2) {

@@ -531,11 +531,16 @@ Live book_images(const OpenSoraVaeConfig& c,
   Sheet some = s.with_frames(1);
   some.batch = batch;
   const Live view = ledger.view(some);
+  const std::int64_t ratio = c.spatial.spatial_ratio();
+  const Sheet made =
+      direction == Direction::kDecode
+          ? Sheet{s.batch, c.spatial.out_channels, s.frames, s.rows * ratio, s.columns * ratio}
+          : Sheet{s.batch, c.spatial.latent_channels, s.frames, s.rows / ratio, s.columns / ratio};
+  // There from the first batch on.
+  Live all = ledger.make(made);
   const Live part = ledger.repeat((images + batch - 1) / batch,
                                   [&] { return book_network(c.spatial, ledger, direction, view); });
-  Sheet all = part.sheet();
-  all.batch = s.batch;
-  return ledger.make(all.with_frames(s.frames));
+  return all;
 }
 
 }  // namespace

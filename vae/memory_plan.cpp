@@ -55,9 +55,9 @@ class StepBooker {
                          positions,
                          rows_,
                          columns_};
-    const Live input = ledger.make(whole);
     if (!plan_.has_value()) {
-      const Live ordered = ledger.make(whole);  // channels-last
+      // What comes is the caller's; this is the channels-last copy.
+      const Live ordered = ledger.make(whole);
       static_cast<void>(codec_.book_step(ledger, request_.direction, ordered, is_first));
       return;
     }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nn/conv.h"
 
+#include <vector>
+
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv3d.h>
 #include <ATen/ops/upsample_nearest2d.h>
@@ -28,6 +31,33 @@ bool keeps_size(const Conv3dOptions& o) {
 
 bool is_flat(const Conv3dOptions& o) {
   return o.kernel[0] == 1 && o.stride[0] == 1 && o.padding[0] == 0;
+}
+
+/// Such layers (pixels to features) are small matrix products in LibTorch, with a copy of the input
+/// per tap; as images with the taps among their channels they are not.
+bool has_few_inputs(const Conv3dOptions& o) {
+  return o.stride[0] == 1 && o.padding[0] == 0 && o.kernel[0] * o.in_channels <= o.out_channels;
+}
+
+/// The frames that the taps see side by side in one picture: [B T, taps I, H, W] in, [B T, O, H, W]
+/// out.
+Tensor convolve_stacked(const Tensor& x_BCTHW,
+                        const Tensor& weight,
+                        const Tensor& bias,
+                        const Conv3dOptions& o) {
+  const std::int64_t taps = o.kernel[0];
+  const std::int64_t frames = x_BCTHW.size(2) - taps + 1;
+  std::vector<Tensor> seen;
+  for (std::int64_t tap = 0; tap < taps; ++tap) {
+    seen.push_back(x_BCTHW.narrow(2, tap, frames));
+  }
+  const Tensor stacked = channels_last(at::cat(seen, 1));
+  const Tensor kernel =
+      weight.permute({0, 2, 1, 3, 4})
+          .reshape({o.out_channels, taps * o.in_channels, o.kernel[1], o.kernel[2]});
+  const std::array<std::int64_t, 2> stride = {o.stride[1], o.stride[2]};
+  const std::array<std::int64_t, 2> padding = {o.padding[1], o.padding[2]};
+  return at::conv2d(fold_frames(stacked), kernel, bias, stride, padding);
 }
 
 }  // namespace
@@ -95,7 +125,11 @@ Tensor Conv3dImpl::forward(const Tensor& x_BCTHW) const {
         at::conv2d(fold_frames(channels_last(x_BCTHW)), weight.squeeze(2), bias, stride, padding);
     return unfold_frames(y_NCHW, x_BCTHW.size(0));
   }
-  return at::conv3d(channels_last(x_BCTHW), weight, bias, options_.stride, options_.padding);
+  if (has_few_inputs(options_)) {
+    return unfold_frames(convolve_stacked(x_BCTHW, weight, bias, options_), x_BCTHW.size(0));
+  }
+  return channels_last(
+      at::conv3d(channels_last(x_BCTHW), weight, bias, options_.stride, options_.padding));
 }
 
 Tensor Conv3dImpl::forward_add(const Tensor& x_BCTHW, Tensor addend) const {
