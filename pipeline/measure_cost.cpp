@@ -16,6 +16,7 @@
 #include "dit/modules/vdit_model.h"
 #include "dit/vdit.h"
 #include "pipeline/stage_cost.h"
+#include "vae/memory_plan.h"
 
 namespace kinema::pipeline {
 namespace {
@@ -215,6 +216,37 @@ void measure_denoise(StageCost& cost,
   const double seconds = best_seconds(
       [&] { static_cast<void>(layer->predict(latents_BCTHW, times_B, conditioning)); });
   cost.seconds = cost.gflop * seconds / gflop_of(frames) + loading_seconds(checkpoint.tensors);
+}
+
+void measure_decode(StageCost& cost,
+                    const ModelFolder& model,
+                    const vae::Autoencoder& vae,
+                    const CostInput& input,
+                    const tensor::Place& place) {
+  const at::InferenceMode inference;
+  const io::Checkpoint checkpoint = io::Checkpoint::open(model.vae);
+  const double loading = loading_seconds(checkpoint.tensors);
+  // The largest piece of a picture that a second or two suffice for.
+  std::int64_t height = input.latent_height;
+  std::int64_t width = input.latent_width;
+  const auto plan_of = [&](std::int64_t h, std::int64_t w) {
+    return 1e-9 * plan_memory(vae,
+                              {.direction = vae::Direction::kDecode,
+                               .frames = vae.video_frames(1),
+                               .rows = h * vae.info().spatial_ratio,
+                               .columns = w * vae.info().spatial_ratio,
+                               .place = place})
+                      .flops;
+  };
+  while (height * width > 64 && plan_of(height, width) > kLayerGflop) {
+    (height > width ? height : width) /= 2;
+  }
+  const Tensor latents_BCTHW =
+      at::full({1, vae.info().latent_channels, 1, height, width},
+               0.5,
+               at::TensorOptions().device(place.device).dtype(place.dtype));
+  const double seconds = best_seconds([&] { static_cast<void>(vae.decode(latents_BCTHW, {})); });
+  cost.seconds = cost.gflop * seconds / plan_of(height, width) + loading;
 }
 
 }  // namespace kinema::pipeline

@@ -7,7 +7,7 @@
 
 #include "core/base/json.h"
 #include "core/io/checkpoint.h"
-#include "core/tensor/from_view.h"
+#include "vae/memory_plan.h"
 
 namespace kinema::pipeline {
 namespace {
@@ -181,6 +181,29 @@ StageCost denoise_cost(const ModelFolder& model,
                                config.latent_channels * kFloatBytes;
   cost.working_bytes += 2 * residual + full + part * (6 * width + 2 * config.mlp_width) * element +
                         prompt_keys + texts + 10 * latents;
+  return cost;
+}
+
+StageCost decode_cost(const vae::Autoencoder& vae,
+                      const CostInput& input,
+                      const tensor::Place& place) {
+  StageCost cost{.name = "decode", .program_bytes = input.program_bytes};
+  const std::int64_t rows = input.latent_height * vae.info().spatial_ratio;
+  const std::int64_t columns = input.latent_width * vae.info().spatial_ratio;
+  const vae::MemoryPlan plan = plan_memory(vae,
+                                           {.direction = vae::Direction::kDecode,
+                                            .frames = input.num_frames,
+                                            .rows = rows,
+                                            .columns = columns,
+                                            .place = place});
+  cost.gflop = 1e-9 * plan.flops;
+  cost.mapped_bytes = plan.weight_bytes;
+  // An H.264 encoder looks some 40 frames ahead and keeps several planes of each.
+  constexpr std::int64_t kEncoderFrames = 60;
+  constexpr std::int64_t kEncoderBytesPerPixel = 4;
+  cost.working_bytes =
+      plan.state_bytes + plan.activation_bytes + plan.clip_bytes +
+      std::min(input.num_frames, kEncoderFrames) * kEncoderBytesPerPixel * rows * columns;
   return cost;
 }
 

@@ -67,6 +67,11 @@ struct CostInput {
                                      const CostInput& input,
                                      const tensor::Place& place);
 
+/// Cost of the stage "decode", the writer's buffers included.
+[[nodiscard]] StageCost decode_cost(const vae::Autoencoder& vae,
+                                    const CostInput& input,
+                                    const tensor::Place& place);
+
 /// Measures for a few seconds and fills `seconds`. The layers are made anew with arbitrary weights:
 /// the model itself is not read, only its share of bytes that are not in memory yet is added at the
 /// measured rate of the disk.
@@ -78,5 +83,11 @@ void measure_denoise(StageCost& cost,
                      const ModelFolder& model,
                      const CostInput& input,
                      const tensor::Place& place);
+/// Decodes a small picture with the model itself.
+void measure_decode(StageCost& cost,
+                    const ModelFolder& model,
+                    const vae::Autoencoder& vae,
+                    const CostInput& input,
+                    const tensor::Place& place);
 
 }  // namespace kinema::pipeline

@@ -481,10 +481,12 @@ std::vector<StageCost> TextToVideo::costs(const VideoRequest& request,
         static_cast<std::int64_t>(tokenizer->encode_truncated(text.first, text.second).size()));
   }
   std::vector<StageCost> stages = {text_cost(model_, input, place_),
-                                   denoise_cost(model_, input, place_)};
+                                   denoise_cost(model_, input, place_),
+                                   decode_cost(autoencoder(), input, place_)};
   if (measured) {
     measure_text(stages[0], model_, input, place_);
     measure_denoise(stages[1], model_, input, place_);
+    measure_decode(stages[2], model_, autoencoder(), input, place_);
   }
   return stages;
 }

@@ -207,6 +207,18 @@ struct CommandLine::Impl {
         "pooled_BD [B, D]. T5 rows beyond the mask are zero.");
   }
 
+  static void add_preview(CLI::App* sub, std::string& path, std::int64_t& every) {
+    sub->add_option(
+           "--preview",
+           path,
+           "Small picture (.png) or animation (.gif) of what is being made, replaced every "
+           "few steps")
+        ->option_text("FILE");
+    sub->add_option("--preview-every", every, "Steps between previews")
+        ->option_text("N")
+        ->capture_default_str();
+  }
+
   void add_long_video(CLI::App* sub) {
     auto& options = invocation.generate;
     const std::string group = "Long video and given frames";
@@ -285,15 +297,7 @@ struct CommandLine::Impl {
         ->option_text("X");
     sub->add_option("--negative", options.negative, "What not to show")->option_text("TEXT");
     add_long_video(sub);
-    sub->add_option(
-           "--preview",
-           options.preview,
-           "Small picture (.png) or animation (.gif) of what is being made, replaced every "
-           "few steps")
-        ->option_text("FILE");
-    sub->add_option("--preview-every", options.preview_every, "Steps between previews")
-        ->option_text("N")
-        ->capture_default_str();
+    add_preview(sub, options.preview, options.preview_every);
     sub->add_flag("--dry-run",
                   options.dry_run,
                   "Check everything and print memory, arithmetic and time of each stage");
@@ -327,6 +331,7 @@ struct CommandLine::Impl {
     resume->add_option("output", invocation.resume.output, "The output of the stopped run")
         ->option_text("OUTPUT")
         ->required();
+    add_preview(resume, invocation.resume.preview, invocation.resume.preview_every);
     resume->add_flag("--no-provenance",
                      invocation.resume.no_provenance,
                      "Do not write the request into the output");

@@ -22,6 +22,18 @@ bool is_device(std::string_view text) {
   return result.ec == std::errc() && result.ptr == text.data() + text.size() && index >= 0;
 }
 
+void check_preview(const std::string& preview, std::int64_t every) {
+  if (!preview.empty()) {
+    if (!preview.ends_with(".png") && !preview.ends_with(".gif")) {
+      throw bad_value("--preview", "a name that ends in .png or .gif", "'" + preview + "'");
+    }
+    require_writable("--preview", preview);
+  }
+  if (every < 1) {
+    throw bad_value("--preview-every", "1 or more", std::to_string(every));
+  }
+}
+
 }  // namespace
 
 void CommonOptions::validate() const {
@@ -105,15 +117,7 @@ void GenerateOptions::validate() const {
   if (output == "-" && (videos > 1 || !prompts_file.empty())) {
     throw bad_value("--output", "a file, for more than one video", "standard output");
   }
-  if (!preview.empty()) {
-    if (!preview.ends_with(".png") && !preview.ends_with(".gif")) {
-      throw bad_value("--preview", "a name that ends in .png or .gif", "'" + preview + "'");
-    }
-    require_writable("--preview", preview);
-  }
-  if (preview_every < 1) {
-    throw bad_value("--preview-every", "1 or more", std::to_string(preview_every));
-  }
+  check_preview(preview, preview_every);
   if (!long_mode.empty() && long_mode != "exact" && long_mode != "fused" &&
       long_mode != "freenoise" && long_mode != "fifo") {
     throw bad_value("--long", "exact, fused, freenoise or fifo", "'" + long_mode + "'");
@@ -161,6 +165,10 @@ void GenerateOptions::validate() const {
   if (output.find_first_of("%{") == std::string::npos) {
     require_video_output("--output", output);
   }
+}
+
+void ResumeOptions::validate() const {
+  check_preview(preview, preview_every);
 }
 
 void RerunOptions::validate() const {

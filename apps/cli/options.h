@@ -99,7 +99,11 @@ struct GenerateOptions {
 
 struct ResumeOptions {
   std::string output;
+  std::string preview;
+  std::int64_t preview_every = 5;
   bool no_provenance = false;
+
+  void validate() const;
 };
 
 struct RerunOptions {

@@ -389,6 +389,17 @@ void resume(const cli::ResumeOptions& options,
             const cli::CommonOptions& common,
             cli::Console& console) {
   const tensor::Place place = tensor::parse_place(common.device, common.dtype);
+  std::optional<PreviewFile> preview;
+  if (!options.preview.empty()) {
+    preview.emplace(options.preview, console.logger());
+  }
+  const auto run_with = [&](TextToVideo& pipe) {
+    return Run{.pipe = pipe,
+               .console = console,
+               .with_provenance = !options.no_provenance,
+               .preview = preview ? &*preview : nullptr,
+               .preview_every = options.preview_every};
+  };
   if (Batch::exists(options.output)) {
     Batch batch = Batch::open(options.output);
     if (batch.items().empty()) {
@@ -396,14 +407,12 @@ void resume(const cli::ResumeOptions& options,
       return;
     }
     TextToVideo pipe(ModelFolder::open(batch.items()[0].request.model), place, console.logger());
-    make_all({.pipe = pipe, .console = console, .with_provenance = !options.no_provenance}, batch);
+    make_all(run_with(pipe), batch);
     return;
   }
   const Journal journal = Journal::open(options.output);
   TextToVideo pipe(ModelFolder::open(journal.request().model), place, console.logger());
-  make_one({.pipe = pipe, .console = console, .with_provenance = !options.no_provenance},
-           {.output = options.output, .request = journal.request()},
-           &journal);
+  make_one(run_with(pipe), {.output = options.output, .request = journal.request()}, &journal);
 }
 
 void rerun(const cli::RerunOptions& options,

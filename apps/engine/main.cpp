@@ -54,6 +54,7 @@ int run(const cli::Invocation& invocation) {
       kinema::engine::generate(invocation.generate, invocation.common, console);
       return 0;
     case cli::Command::kResume:
+      invocation.resume.validate();
       kinema::engine::resume(invocation.resume, invocation.common, console);
       return 0;
     case cli::Command::kRerun:

@@ -76,6 +76,7 @@ int run(cli::CommandLine& line, const cli::Invocation& invocation, char** argv) 
       invocation.train_vae.validate();
       become_engine(argv);
     case cli::Command::kResume:
+      invocation.resume.validate();
       become_engine(argv);
     case cli::Command::kRerun:
       invocation.rerun.validate();
