@@ -15,6 +15,7 @@
 #include "core/tensor/from_view.h"
 #include "dit/modules/vdit_model.h"
 #include "dit/vdit.h"
+#include "pipeline/process_memory.h"
 #include "pipeline/stage_cost.h"
 #include "vae/memory_plan.h"
 
@@ -24,22 +25,36 @@ namespace {
 /// Arithmetic of the transformer layer that is measured, 1e9.
 constexpr double kLayerGflop = 150;
 
-double seconds_of(const std::function<void()>& call) {
+/// Seconds by the clock and of all threads; the second is steadier on a machine that others use.
+struct Duration {
+  double seconds = 0;
+  double cpu = 0;
+};
+
+Duration duration_of(const std::function<void()>& call) {
+  const double cpu = cpu_seconds();
   const auto start = std::chrono::steady_clock::now();
   call();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  return {.seconds = seconds.count(), .cpu = cpu_seconds() - cpu};
 }
 
 /// Best of some runs within about a second.
-double best_seconds(const std::function<void()>& call) {
-  double best = seconds_of(call);
-  double sum = best;
+Duration best_of(const std::function<void()>& call) {
+  Duration best = duration_of(call);
+  double sum = best.seconds;
   for (int i = 0; i < 10 && sum < 1.0; ++i) {
-    const double seconds = seconds_of(call);
-    best = std::min(best, seconds);
-    sum += seconds;
+    const Duration next = duration_of(call);
+    best = {.seconds = std::min(best.seconds, next.seconds), .cpu = std::min(best.cpu, next.cpu)};
+    sum += next.seconds;
   }
   return best;
+}
+
+/// `times` as long as the measured piece, and the time of the disk.
+void set_time(StageCost& cost, const Duration& piece, double times, double loading) {
+  cost.seconds = piece.seconds * times + loading;
+  cost.cpu_seconds = piece.cpu * times;
 }
 
 /// Seconds to bring what is not in memory yet from the disk, at the rate of its first megabytes.
@@ -64,12 +79,12 @@ double loading_seconds(const io::TensorViews& tensors) {
     cold += missing * page;
     if (missing == present.size() && touched < kSample && view.bytes.size() >= (1U << 20U)) {
       const std::size_t end = std::min(view.bytes.size(), kSample - touched);
-      touching += seconds_of([&] {
-        for (std::size_t i = 0; i < end; i += page) {
-          const volatile std::byte& byte = view.bytes[i];
-          static_cast<void>(static_cast<std::byte>(byte));
-        }
-      });
+      touching += duration_of([&] {
+                    for (std::size_t i = 0; i < end; i += page) {
+                      const volatile std::byte& byte = view.bytes[i];
+                      static_cast<void>(static_cast<std::byte>(byte));
+                    }
+                  }).seconds;
       touched += end;
     }
   }
@@ -149,31 +164,32 @@ void measure_text(StageCost& cost,
   for (std::int64_t i = 0; i < copies; ++i) {
     weights.push_back(at::full({widest->shape[0], widest->shape[1]}, 0.25, options));
   }
-  double seconds = 0;
-  std::int64_t measured = 0;
-  double rate = 0;
-  const double total = cost.gflop;
   double sum_tokens = 0;
   for (const std::int64_t tokens : input.text_tokens) {
     sum_tokens += static_cast<double>(tokens);
   }
+  std::int64_t measured = 0;
+  Duration one;
+  Duration all;
   for (const std::int64_t tokens : input.text_tokens) {
     if (tokens != measured) {
       const Tensor x = at::full({tokens, widest->shape[1]},
                                 0.5,
                                 at::TensorOptions().device(place.device).dtype(place.dtype));
-      const double one = best_seconds([&] {
+      one = best_of([&] {
         for (const Tensor& weight : weights) {
           static_cast<void>(nn::linear(x, weight));
         }
       });
-      rate =
-          2e-9 * static_cast<double>(tokens * widest->shape[0] * widest->shape[1] * copies) / one;
       measured = tokens;
     }
-    seconds += total * static_cast<double>(tokens) / sum_tokens / rate;
+    const double gflop =
+        2e-9 * static_cast<double>(tokens * widest->shape[0] * widest->shape[1] * copies);
+    const double share = static_cast<double>(tokens) / sum_tokens;
+    all.seconds += one.seconds * share * cost.gflop / gflop;
+    all.cpu += one.cpu * share * cost.gflop / gflop;
   }
-  cost.seconds = seconds + loading_seconds(checkpoint.tensors);
+  set_time(cost, all, 1.0, loading_seconds(checkpoint.tensors));
 }
 
 void measure_denoise(StageCost& cost,
@@ -213,9 +229,9 @@ void measure_denoise(StageCost& cost,
                0.5,
                options);
   const Tensor times_B = at::full({batch}, 500.0, options);
-  const double seconds = best_seconds(
-      [&] { static_cast<void>(layer->predict(latents_BCTHW, times_B, conditioning)); });
-  cost.seconds = cost.gflop * seconds / gflop_of(frames) + loading_seconds(checkpoint.tensors);
+  const Duration pass =
+      best_of([&] { static_cast<void>(layer->predict(latents_BCTHW, times_B, conditioning)); });
+  set_time(cost, pass, cost.gflop / gflop_of(frames), loading_seconds(checkpoint.tensors));
 }
 
 void measure_decode(StageCost& cost,
@@ -245,8 +261,8 @@ void measure_decode(StageCost& cost,
       at::full({1, vae.info().latent_channels, 1, height, width},
                0.5,
                at::TensorOptions().device(place.device).dtype(place.dtype));
-  const double seconds = best_seconds([&] { static_cast<void>(vae.decode(latents_BCTHW, {})); });
-  cost.seconds = cost.gflop * seconds / plan_of(height, width) + loading;
+  const Duration piece = best_of([&] { static_cast<void>(vae.decode(latents_BCTHW, {})); });
+  set_time(cost, piece, cost.gflop / plan_of(height, width), loading);
 }
 
 }  // namespace kinema::pipeline

@@ -57,6 +57,7 @@ OrderedJson StageCost::to_json() const {
                       {"peak_bytes", peak_bytes()}};
   if (seconds) {
     json["seconds"] = *seconds;
+    json["cpu_seconds"] = cpu_seconds.value_or(0.0);
   }
   return json;
 }

@@ -18,12 +18,13 @@
 namespace kinema::pipeline {
 
 struct StageCost {
-  std::string name;                 ///< "text", "denoise", "decode"
-  double gflop = 0;                 ///< multiplications and additions, 1e9
-  std::int64_t mapped_bytes = 0;    ///< weights used in place from their files
-  std::int64_t working_bytes = 0;   ///< everything else that the stage allocates
-  std::int64_t program_bytes = 0;   ///< resident before any stage: libraries
-  std::optional<double> seconds{};  ///< once measured
+  std::string name;                     ///< "text", "denoise", "decode"
+  double gflop = 0;                     ///< multiplications and additions, 1e9
+  std::int64_t mapped_bytes = 0;        ///< weights used in place from their files
+  std::int64_t working_bytes = 0;       ///< everything else that the stage allocates
+  std::int64_t program_bytes = 0;       ///< resident before any stage: libraries
+  std::optional<double> seconds{};      ///< once measured
+  std::optional<double> cpu_seconds{};  ///< of all threads
 
   /// Resident memory at the stage's peak.
   [[nodiscard]] std::int64_t peak_bytes() const noexcept {

@@ -286,7 +286,9 @@ void dry_run(TextToVideo& pipe, const std::vector<BatchItem>& items, cli::Consol
     first = first.empty() ? plan.stages : first;
     for (std::size_t i = 0; i < first.size(); ++i) {
       if (first[i].seconds && first[i].gflop > 0) {
-        plan.stages[i].seconds = *first[i].seconds * plan.stages[i].gflop / first[i].gflop;
+        const double ratio = plan.stages[i].gflop / first[i].gflop;
+        plan.stages[i].seconds = *first[i].seconds * ratio;
+        plan.stages[i].cpu_seconds = first[i].cpu_seconds.value_or(0.0) * ratio;
       }
     }
     videos.push_back({{"output", item.output},
