@@ -33,16 +33,20 @@ bool is_text_product(const std::string& name, const io::TensorView& view) {
   return view.shape.size() == 2;
 }
 
+bool stays_in_file(const io::TensorView& view, const tensor::Place& place) {
+  return static_cast<std::int64_t>(io::size_of(view.dtype)) <= bytes_of(place.dtype) &&
+         place.device.is_cpu();
+}
+
 /// Weights as they are kept: in their file where they are no wider than wanted, else converted.
 void add_weights(StageCost& cost, const io::TensorViews& tensors, const tensor::Place& place) {
   const std::int64_t wanted = bytes_of(place.dtype);
   for (const auto& [name, view] : tensors) {
     const auto bytes = static_cast<std::int64_t>(view.bytes.size());
-    const std::int64_t width = static_cast<std::int64_t>(io::size_of(view.dtype));
-    if (width <= wanted && place.device.is_cpu()) {
+    if (stays_in_file(view, place)) {
       cost.mapped_bytes += bytes;
     } else {
-      cost.working_bytes += bytes / width * wanted;
+      cost.working_bytes += bytes / static_cast<std::int64_t>(io::size_of(view.dtype)) * wanted;
     }
   }
 }
@@ -120,8 +124,11 @@ StageCost text_cost(const ModelFolder& model, const CostInput& input, const tens
     if (other) {
       continue;
     }
-    used.emplace(name, view);
-    if (is_text_product(name, view)) {
+    const bool product = is_text_product(name, view);
+    if (product || view.shape.size() != 2 || !stays_in_file(view, place)) {
+      used.emplace(name, view);  // of a table in its file only some rows are read
+    }
+    if (product) {
       products += static_cast<double>(view.shape[0]) * static_cast<double>(view.shape[1]);
       widest = std::max(widest, view.shape[0]);
       sum_widths = std::max(sum_widths, view.shape[0] + view.shape[1]);
