@@ -55,7 +55,7 @@ struct DitTrainConfig {
   std::int64_t clips = 8192;                         ///< cached, of every bucket
   std::int64_t batch = 32;
   Objective objective = Objective::kRflow;
-  std::string network;       ///< path of a transformer config.json; empty: from the numbers below
+  std::string network{};     ///< path of a transformer config.json; empty: from the numbers below
   std::int64_t width = 128;  ///< of the transformer
   std::int64_t layers = 5;
   std::int64_t heads = 4;

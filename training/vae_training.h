@@ -32,10 +32,10 @@ struct VaeLossWeights {
 };
 
 struct VaeTrainConfig {
-  std::string folder{};  ///< of the run; the result is folder/vae
-  std::string network;   ///< preset or path of a config.json; see vae_preset()
-  std::string data{};    ///< folder or manifest of videos; empty: the synthetic world
-  std::string start{};   ///< folder of a VidVAE to go on from; empty: a new network
+  std::string folder{};   ///< of the run; the result is folder/vae
+  std::string network{};  ///< preset or path of a config.json; see vae_preset()
+  std::string data{};     ///< folder or manifest of videos; empty: the synthetic world
+  std::string start{};    ///< folder of a VidVAE to go on from; empty: a new network
   std::uint64_t seed = 0;
   std::int64_t size = 64;  ///< pixels, both edges
   std::int64_t batch = 8;
@@ -44,7 +44,7 @@ struct VaeTrainConfig {
   double stream_probability = 0.25;                   ///< of two streamed chunks
   bool freeze_encoder = false;                        ///< train the decoder only
   VaeLossWeights loss{};
-  std::string vgg;                        ///< torchvision's vgg16 as safetensors; empty: none
+  std::string vgg{};                      ///< torchvision's vgg16 as safetensors; empty: none
   std::int64_t adversarial_start = 2000;  ///< first step with the discriminator's pull
   std::int64_t discriminator_base = 32;   ///< channels of its first layer
   std::int64_t validation_clips = 32;
