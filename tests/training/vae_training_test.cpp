@@ -69,7 +69,7 @@ std::vector<std::string> command(const test::TempFolder& folder,
                                         "--json"};
   for (std::size_t i = 0; i < more.size(); ++i) {
     const auto given = std::find(arguments.begin(), arguments.end(), more[i]);
-    if (given != arguments.end() && i + 1 < more.size()) {
+    if (more[i].starts_with("--") && given != arguments.end() && i + 1 < more.size()) {
       *(given + 1) = more[++i];  // an option of its own instead of the one above
     } else {
       arguments.push_back(more[i]);
